@@ -1,0 +1,72 @@
+"""Every error as RFC 9457 `application/problem+json`, with a stable `code`; never a traceback, path or credential."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import django.db
+from django.http import HttpRequest, JsonResponse
+from rest_framework import exceptions as drf
+from rest_framework.response import Response
+
+from artifacts.exceptions import ArtifactError, InvalidRange, InvalidToken, Unavailable
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER = 5  # seconds
+
+
+def problem(status: int, code: str, detail: str) -> dict[str, Any]:
+    """The members of a problem document (RFC 9457, section 3); `code` is our extension."""
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+    }
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
+    """DRF's hook: the answer for whatever a view raised."""
+    status, code, detail, headers = _describe(error)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        request = context["request"]
+        logger.error("%s %s: %s %s", request.method, request.path, status, code, exc_info=error)
+    return Response(problem(status, code, detail), status, headers=headers, content_type="application/problem+json")
+
+
+def _describe(error: Exception) -> tuple[int, str, str, dict[str, str]]:
+    if isinstance(error, django.db.Error):
+        error = Unavailable()
+    if isinstance(error, ArtifactError):
+        return error.status, error.code, str(error), _headers(error)
+    if isinstance(error, drf.MethodNotAllowed):
+        return error.status_code, "method_not_allowed", str(error.detail), {}
+    if isinstance(error, drf.APIException):
+        return error.status_code, str(error.default_code), str(error.detail), {}
+    return 500, ArtifactError.code, ArtifactError.detail, {}
+
+
+def _headers(error: ArtifactError) -> dict[str, str]:
+    if isinstance(error, InvalidToken):
+        return {"WWW-Authenticate": f'Bearer realm="artifact-cas", error="{error.code}"'}
+    if isinstance(error, InvalidRange):
+        return {"Content-Range": f"bytes */{error.size}"}
+    if isinstance(error, Unavailable):
+        return {"Retry-After": str(RETRY_AFTER)}
+    return {}
+
+
+def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+    """Django's handler404: no view has this path."""
+    return _json(problem(404, "not_found", "There is nothing at this address."))
+
+
+def server_error(request: HttpRequest) -> JsonResponse:
+    """Django's handler500: something failed outside a DRF view."""
+    return _json(problem(500, ArtifactError.code, ArtifactError.detail))
+
+
+def _json(content: dict[str, Any]) -> JsonResponse:
+    return JsonResponse(content, status=content["status"], content_type="application/problem+json")

@@ -1,0 +1,82 @@
+"""System checks of the token keys and the credential keys."""
+
+from pathlib import Path
+from typing import Any
+
+from cryptography.fernet import Fernet
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, register
+from django.utils.module_loading import import_string
+
+from artifacts.tokens import BadKeyFile, load_keys
+
+
+@register
+def check_token_keys(**kwargs: Any) -> list[CheckMessage]:
+    """E001: no key file; E002: a key file that cannot be used."""
+    if not settings.CAS_TOKEN_KEYS:
+        return [
+            Error(
+                "CAS_TOKEN_KEYS is empty: no token could be verified.",
+                hint="Name the control plane's public key files, PEM or JWKS; `manage.py make_keys` makes a pair.",
+                id="artifacts.E001",
+            )
+        ]
+    messages: list[CheckMessage] = []
+    for path in settings.CAS_TOKEN_KEYS:
+        try:
+            load_keys(Path(path))
+        except BadKeyFile as error:
+            messages.append(
+                Error(
+                    f"CAS_TOKEN_KEYS: {error}",
+                    hint="ES512 needs an EC key on curve P-521 (secp521r1).",
+                    id="artifacts.E002",
+                )
+            )
+    return messages
+
+
+@register
+def check_credential_keys(**kwargs: Any) -> list[CheckMessage]:
+    """E003: a key that is no Fernet key; W001: none, so that locations cannot hold credentials."""
+    messages: list[CheckMessage] = []
+    for position, key in enumerate(settings.CAS_CREDENTIAL_KEYS, start=1):
+        try:
+            Fernet(key)
+        except ValueError:
+            messages.append(
+                Error(
+                    f"CAS_CREDENTIAL_KEYS: key {position} is not 32 url-safe base64-encoded bytes.",
+                    hint="`manage.py make_keys` makes one.",
+                    id="artifacts.E003",
+                )
+            )
+    if not settings.CAS_CREDENTIAL_KEYS:
+        messages.append(
+            checks.Warning(
+                "CAS_CREDENTIAL_KEYS is empty: locations cannot hold credentials.",
+                hint="`manage.py make_keys` makes one.",
+                id="artifacts.W001",
+            )
+        )
+    return messages
+
+
+@register
+def check_storage_backends(**kwargs: Any) -> list[CheckMessage]:
+    """E004: a storage class that cannot be imported."""
+    messages: list[CheckMessage] = []
+    for name, path in settings.CAS_STORAGE_BACKENDS.items():
+        try:
+            import_string(path)
+        except ImportError as error:
+            messages.append(
+                Error(
+                    f"CAS_STORAGE_BACKENDS: {name}: {error}",
+                    hint="The form is NAME=package.module.StorageClass, separated by commas.",
+                    id="artifacts.E004",
+                )
+            )
+    return messages

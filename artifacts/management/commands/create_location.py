@@ -1,0 +1,40 @@
+"""Makes a location without the admin: for scripts, and for `make run`."""
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+
+from artifacts.models import Location
+
+
+class Command(BaseCommand):
+    help = "Create a location; nothing happens when it exists. Credentials are entered in the admin, not here."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", help="the secret-id of its tokens")
+        parser.add_argument("--backend", default="FILESYSTEM", help="kind of location (default: %(default)s)")
+        parser.add_argument("--options", type=json.loads, default={}, help="the storage class's options as JSON")
+        parser.add_argument("--organization", help="only this organization's tokens may use it")
+        parser.add_argument("--folder", help="for FILESYSTEM: its folder, created when it does not exist")
+
+    def handle(self, *, name: str, backend: str, folder: str | None, **options: Any) -> None:
+        """Create it if need be; fail with what is wrong with its settings."""
+        if Location.objects.filter(backend=backend, name=name).exists():
+            self.stdout.write(f"Location {backend}/{name} exists.")
+            return
+        storage_options = dict(options["options"])
+        if folder is not None:
+            path = Path(folder).absolute()
+            path.mkdir(parents=True, exist_ok=True)
+            storage_options["location"] = str(path)
+        location = Location(name=name, backend=backend, options=storage_options, organization=options["organization"])
+        try:
+            location.full_clean()
+        except ValidationError as error:
+            raise CommandError("; ".join(error.messages)) from error
+        location.save()
+        self.stdout.write(f"Created location {location}.")

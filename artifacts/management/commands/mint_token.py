@@ -1,0 +1,63 @@
+"""Plays the control plane in development: mints a token."""
+
+import re
+import time
+import uuid
+from argparse import ArgumentParser, ArgumentTypeError
+from pathlib import Path
+from typing import Any
+
+import jwt
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from artifacts.management.commands.make_keys import PRIVATE_KEY
+from artifacts.tokens import ALGORITHM, AUDIENCE, DOWNLOADER, UPLOADER
+
+DEVELOPMENT_ORGANIZATION = uuid.UUID("1089bb36-e27b-428b-8009-d015c8737c54")
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds(text: str) -> int:
+    """Read `90`, `90s`, `15m`, `1h` or `7d`; raise ArgumentTypeError."""
+    match = re.fullmatch(r"(\d+)([smhd]?)", text)
+    if match is None:
+        raise ArgumentTypeError(f"{text!r} is not a time such as 90s, 15m, 1h or 7d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+class Command(BaseCommand):
+    help = "Print a token, and nothing else, signed with the development stack's private key."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--role", choices=[UPLOADER, DOWNLOADER], default=UPLOADER)
+        parser.add_argument("--org", default=str(DEVELOPMENT_ORGANIZATION), help="organization (default: %(default)s)")
+        parser.add_argument("--backend", default="FILESYSTEM", help="kind of location (default: %(default)s)")
+        parser.add_argument("--secret-id", default="default", help="the location's name (default: %(default)s)")
+        parser.add_argument("--max-bytes", type=int, default=0, help="largest upload; 0: no limit (default)")
+        parser.add_argument("--source-internal", action="store_true", help="the control plane's own traffic: no events")
+        parser.add_argument("--expires-in", type=seconds, default=3600, help="such as 90s, 15m, 1h, 7d (default: 1h)")
+        parser.add_argument("--key", type=Path, default=settings.CAS_DATA_DIR / "keys" / PRIVATE_KEY)
+
+    def handle(self, *, key: Path, expires_in: int, **options: Any) -> None:
+        """Print the token; fail when there is no private key."""
+        try:
+            private_key = key.read_text()
+        except OSError as error:
+            raise CommandError(f"{key} cannot be read; `make run` or `manage.py make_keys` makes it.") from error
+        now = int(time.time())
+        claims = {
+            "iss": settings.CAS_TOKEN_ISSUER or "development",
+            "aud": [AUDIENCE],
+            "iat": now,
+            "exp": now + expires_in,
+            "role": options["role"],
+            "backend": options["backend"],
+            "secret-id": options["secret_id"],
+            "maxbytes": options["max_bytes"],
+            "org-id": options["org"],
+        }
+        if options["source_internal"]:
+            claims["source-internal"] = True
+        self.stdout.write(jwt.encode(claims, private_key, ALGORITHM))

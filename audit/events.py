@@ -1,0 +1,128 @@
+"""The event vocabulary: from values to the exact bytes that are published. Pure: no Django.
+
+Follows Chainloop's `pkg/auditor/events/casartifact.go` and what Go's encoding/json makes of it.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+TARGET_TYPE = "CASArtifact"
+
+_NANOSECONDS = 1_000_000_000
+
+
+class Action(StrEnum):
+    UPLOADED = "CASArtifactUploaded"
+    DOWNLOADED = "CASArtifactDownloaded"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One audit entry. `digest` is bare hex; `skipped` is for uploads alone; "" means unknown."""
+
+    event_id: UUID
+    timestamp_ns: int  # since the Unix epoch
+    action: Action
+    org_id: UUID
+    digest: str
+    size_bytes: int
+    file_name: str
+    backend: str
+    location: str
+    skipped: bool = False
+
+    @property
+    def occurred_at(self) -> datetime:
+        """The timestamp to the microsecond, which is what databases keep."""
+        whole, nanoseconds = divmod(self.timestamp_ns, _NANOSECONDS)
+        return datetime.fromtimestamp(whole, UTC).replace(microsecond=nanoseconds // 1000)
+
+    @property
+    def subject(self) -> str:
+        """Where it is published."""
+        return subject_of(self.action)
+
+    def info(self) -> dict[str, Any]:
+        """The members of `Data.Info`, in their order."""
+        info: dict[str, Any] = {"digest": self.digest, "size_bytes": self.size_bytes}
+        if self.file_name:
+            info["file_name"] = self.file_name
+        if self.backend:
+            info["backend_type"] = self.backend
+        if self.action is Action.UPLOADED:
+            info["skipped"] = self.skipped
+        return info
+
+    def description(self) -> str:
+        if self.skipped:
+            return f"upload of artifact {self.digest} skipped, already exists"
+        verb = "uploaded" if self.action is Action.UPLOADED else "downloaded"
+        return f"artifact {self.digest} ({self.size_bytes} bytes) was {verb}"
+
+    def entry_digest(self) -> str:
+        """`Data.Digest`: SHA-256 over what identifies the entry, as `sha256:<hex>`."""
+        identity = {
+            "ActionType": self.action,
+            "TargetType": TARGET_TYPE,
+            "TargetID": None,
+            "Info": self.info(),
+            "OrgID": str(self.org_id),
+            "UserID": None,
+        }
+        return f"sha256:{sha256(go_json(identity).encode()).hexdigest()}"
+
+    def payload(self) -> str:
+        """The message as published, compact JSON."""
+        return go_json(
+            {
+                "EventType": "AUDIT_EVENT",
+                "Timestamp": go_timestamp(self.timestamp_ns),
+                "Data": {
+                    "ActionType": self.action,
+                    "TargetType": TARGET_TYPE,
+                    "TargetID": None,
+                    "ActorType": "SYSTEM",
+                    "ActorID": None,
+                    "ActorEmail": "",
+                    "ActorName": "",
+                    "OrgID": str(self.org_id),
+                    "Description": self.description(),
+                    "Info": self.info(),
+                    "Digest": self.entry_digest(),
+                },
+            }
+        )
+
+
+def subject_of(action: str) -> str:
+    """The subject of an action type."""
+    return f"audit.casartifact.{action.lower()}"
+
+
+# What Go escapes inside strings and Python does not; a lone surrogate is what Go sees as invalid UTF-8.
+_GO_ESCAPES = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
+
+
+def go_json(value: object) -> str:
+    """Compact JSON as Go's encoding/json writes it (Go 1.22 and later, HTML escaping on)."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    # All of these characters can stand only inside strings.
+    return _GO_ESCAPES.sub(_go_escape, text)
+
+
+def _go_escape(match: re.Match[str]) -> str:
+    char = match[0]
+    return "\\ufffd" if "\ud800" <= char <= "\udfff" else f"\\u{ord(char):04x}"
+
+
+def go_timestamp(timestamp_ns: int) -> str:
+    """RFC 3339 in UTC as Go's time.Time marshals it: nanoseconds without trailing zeros."""
+    whole, nanoseconds = divmod(timestamp_ns, _NANOSECONDS)
+    fraction = f".{nanoseconds:09d}".rstrip("0").rstrip(".")
+    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"

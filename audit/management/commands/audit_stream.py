@@ -1,0 +1,109 @@
+"""The operator's hand on the stream. Nothing in the server or the worker does any of this."""
+
+import asyncio
+import json
+from argparse import ArgumentParser
+from collections.abc import AsyncIterator
+from typing import Any
+
+import nats
+import nats.errors
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from nats.aio.client import Client
+from nats.js.api import ConsumerConfig, DeliverPolicy, StorageType, StreamConfig, StreamInfo
+from nats.js.errors import APIError, NotFoundError
+
+SUBJECTS = ["audit.>"]
+CONNECT_SECONDS = 5
+
+
+class Command(BaseCommand):
+    help = "Create or show the audit stream, or print the events in it as JSON lines. Run by hand, by its owner."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("action", choices=["create", "info", "read"])
+        parser.add_argument("--stream", default="chainloop-audit", help="(default: %(default)s)")
+        parser.add_argument("--org", help="read: only the events of this organization")
+        parser.add_argument("--since-sequence", type=int, default=1, help="read: from this stream sequence on")
+
+    def handle(self, *, action: str, **options: Any) -> None:
+        """Do it; fail with what NATS says."""
+        if not settings.NATS_URL:
+            raise CommandError("NATS_URL is not set.")
+        try:
+            asyncio.run(getattr(self, action)(**options))
+        except NotFoundError as error:
+            raise CommandError(f"There is no stream {options['stream']}.") from error
+        except (nats.errors.Error, APIError, OSError, TimeoutError) as error:
+            raise CommandError(f"NATS: {error or type(error).__name__}") from error
+
+    async def create(self, stream: str, **options: Any) -> None:
+        """Create the stream; leave one that exists as it is, whatever its settings: they are its owner's."""
+        async with await self._connect() as client:
+            manager = client.jetstream()
+            try:
+                info = await manager.stream_info(stream)
+                self.stdout.write(f"Stream {stream} exists.")
+            except NotFoundError:
+                config = StreamConfig(name=stream, subjects=SUBJECTS, storage=StorageType.FILE)
+                info = await manager.add_stream(config)
+                self.stdout.write(f"Created stream {stream}.")
+            self._show(info)
+
+    async def info(self, stream: str, **options: Any) -> None:
+        """Show the stream."""
+        async with await self._connect() as client:
+            self._show(await client.jetstream().stream_info(stream))
+
+    async def read(self, stream: str, org: str | None, since_sequence: int, **options: Any) -> None:
+        """Print `{"sequence", "subject", "id", "event"}` a line, up to the last message there is now."""
+        async with await self._connect() as client:
+            async for line in _read(client, stream, since_sequence):
+                if org is None or line["event"]["Data"]["OrgID"] == org:
+                    self.stdout.write(json.dumps(line, ensure_ascii=False))
+
+    async def _connect(self) -> Client:
+        return await asyncio.wait_for(
+            nats.connect(
+                settings.NATS_URL.split(","), max_reconnect_attempts=1, reconnect_time_wait=0, error_cb=_quiet
+            ),
+            CONNECT_SECONDS,
+        )
+
+    def _show(self, info: StreamInfo) -> None:
+        self.stdout.write(
+            f"subjects {', '.join(info.config.subjects or [])}; {info.state.messages} messages, "
+            f"{info.state.bytes} bytes, last sequence {info.state.last_seq}"
+        )
+
+
+async def _read(client: Client, stream: str, since_sequence: int) -> AsyncIterator[dict[str, Any]]:
+    jetstream = client.jetstream()
+    last = (await jetstream.stream_info(stream)).state.last_seq
+    if since_sequence > last:
+        return
+    subscription = await jetstream.subscribe(
+        ">", stream=stream, ordered_consumer=True, config=_starting_at(since_sequence)
+    )
+    while True:
+        message = await subscription.next_msg(CONNECT_SECONDS)
+        sequence = message.metadata.sequence.stream
+        yield {
+            "sequence": sequence,
+            "subject": message.subject,
+            "id": (message.headers or {}).get("Nats-Msg-Id", ""),
+            "event": json.loads(message.data),
+        }
+        if sequence >= last:
+            return
+
+
+def _starting_at(sequence: int) -> ConsumerConfig:
+    if sequence <= 1:
+        return ConsumerConfig(deliver_policy=DeliverPolicy.ALL)
+    return ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=sequence)
+
+
+async def _quiet(error: Exception) -> None:
+    """The command's own error says it; nats-py would print a traceback."""

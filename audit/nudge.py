@@ -1,0 +1,75 @@
+"""Wakes the publisher from a thread of its own, so that nothing of the broker can reach a request.
+
+Nudges coalesce: however many events a burst has, the broker sees a few messages a second. A nudge that is
+lost costs nothing but time, for the sweep finds what it would have told of.
+"""
+
+import logging
+import os
+import threading
+import time
+
+from celery import current_app
+from django.conf import settings
+from django.db import connections
+
+from audit import journal
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 0.05  # seconds between two nudges
+PAUSE = 1.0  # seconds to leave a broker alone that failed
+JOURNAL_INTERVAL = 5.0  # seconds between two tries to empty the journal
+EXPIRES = 30  # seconds after which a nudge nobody took is worthless: the sweep has long been there
+
+
+class Nudger:
+    """One daemon thread, started by the first `wake` and again after a fork."""
+
+    def __init__(self) -> None:
+        self._wanted = threading.Event()
+        self._lock = threading.Lock()
+        self._pid: int | None = None
+        self._is_failing = False
+
+    def wake(self) -> None:
+        """Ask for a nudge; returns at once."""
+        self._wanted.set()
+        if self._pid != os.getpid():
+            self._start()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._pid != os.getpid():
+                threading.Thread(target=self._run, name="audit-nudge", daemon=True).start()
+                self._pid = os.getpid()
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.wait(JOURNAL_INTERVAL if journal.pending() else None)
+            self._wanted.clear()
+            time.sleep(INTERVAL if self._work() else PAUSE)
+
+    def _work(self) -> bool:
+        try:
+            journal.take_in()
+            if settings.NATS_URL:
+                send()
+        except Exception as error:  # noqa: BLE001  (the thread must outlive whatever a broker's client raises)
+            if not self._is_failing:
+                logger.warning("The broker takes no nudges; the sweep will find the events: %r", error)
+            self._is_failing = True
+        else:
+            self._is_failing = False
+        finally:
+            connections.close_all()
+        return not self._is_failing
+
+
+def send() -> None:
+    """Send one Celery message; raises what the broker's client raises."""
+    current_app.send_task("audit.tasks.publish_pending", expires=EXPIRES, retry=False)
+
+
+_nudger = Nudger()
+wake = _nudger.wake

@@ -1,0 +1,97 @@
+"""From a signal to a row: signal -> event -> row, or journal -> nudge. Nothing here raises."""
+
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import django.db
+from django.conf import settings
+from django.db import transaction
+from django.dispatch import receiver
+
+from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifact_uploaded
+from audit import journal, nudge
+from audit.events import Action, Event
+from audit.models import AuditEvent, State
+
+logger = logging.getLogger(__name__)
+
+
+@receiver(artifact_uploaded)
+def on_upload(**values: Any) -> None:
+    record(Action.UPLOADED, **values)
+
+
+@receiver(artifact_deduplicated)
+def on_deduplicated_upload(**values: Any) -> None:
+    record(Action.UPLOADED, skipped=True, **values)
+
+
+@receiver(artifact_downloaded)
+def on_download(**values: Any) -> None:
+    record(Action.DOWNLOADED, **values)
+
+
+def record(
+    action: Action,
+    *,
+    digest: str,
+    size_bytes: int,
+    file_name: str,
+    backend: str,
+    location: str,
+    org_id: str,
+    source_internal: bool,
+    skipped: bool = False,
+    **_: object,
+) -> None:
+    """Keep one event, unless it is the control plane's own traffic or names no organization."""
+    if source_internal:
+        return
+    try:
+        organization = uuid.UUID(org_id)
+    except ValueError:
+        logger.warning("No audit event for this transfer: its organization is not a UUID: %.64r", org_id)
+        return
+    event = Event(
+        event_id=uuid.uuid4(),
+        timestamp_ns=time.time_ns(),
+        action=action,
+        org_id=organization,
+        digest=digest,
+        size_bytes=size_bytes,
+        file_name=file_name,
+        backend=backend,
+        location=location,
+        skipped=skipped,
+    )
+    try:
+        # A savepoint inside the upload's transaction, so that only the event fails, not the upload.
+        with transaction.atomic():
+            AuditEvent.of(event, new_state()).save(force_insert=True)
+    except django.db.Error:
+        logger.exception("The database did not take audit event %s; it goes to the journal", event.event_id)
+        _after_commit(partial(journal.append, event))
+        _after_commit(nudge.wake)
+        return
+    if settings.NATS_URL:
+        _after_commit(nudge.wake)
+
+
+def _after_commit(work: Callable[[], None]) -> None:
+    """Do it once the transfer is recorded, for what is rolled back was never acknowledged; outside a transaction, now.
+
+    `transaction.on_commit` alone will not do: outside a transaction it wants a database that answers.
+    """
+    if transaction.get_connection().in_atomic_block:
+        transaction.on_commit(work, robust=True)
+    else:
+        work()
+
+
+def new_state() -> State:
+    """Pending when there is somewhere to publish, else local."""
+    return State.PENDING if settings.NATS_URL else State.LOCAL

@@ -1,0 +1,42 @@
+"""The consumer arithmetic: what an organization uploaded, downloaded, and saved by deduplication. Pure."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from audit.events import Action
+
+
+@dataclass(slots=True)
+class Usage:
+    """Bytes and transfers of one organization."""
+
+    uploaded_bytes: int = 0
+    downloaded_bytes: int = 0
+    saved_bytes: int = 0
+    uploads: int = 0
+    downloads: int = 0
+    skipped_uploads: int = 0
+
+    def add(self, data: Mapping[str, Any]) -> None:
+        """Count one event, given as the `Data` of its payload; other kinds of event count nothing."""
+        size = int(data["Info"].get("size_bytes", 0))
+        if data["ActionType"] == Action.DOWNLOADED:
+            self.downloads += 1
+            self.downloaded_bytes += size
+        elif data["ActionType"] == Action.UPLOADED and data["Info"].get("skipped"):
+            self.skipped_uploads += 1
+            self.saved_bytes += size
+        elif data["ActionType"] == Action.UPLOADED:
+            self.uploads += 1
+            self.uploaded_bytes += size
+
+
+def usage_by_organization(payloads: Iterable[Mapping[str, Any]]) -> dict[str, Usage]:
+    """Fold whole payloads into the usage of each organization id."""
+    totals: dict[str, Usage] = defaultdict(Usage)
+    for payload in payloads:
+        data = payload["Data"]
+        totals[data["OrgID"]].add(data)
+    return dict(totals)

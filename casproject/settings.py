@@ -1,0 +1,172 @@
+"""Settings: the environment, read once, typed. docs/configuration.md has the table."""
+
+from pathlib import Path
+from typing import Any
+
+import environ
+from celery.schedules import schedule
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+CAS_DATA_DIR = Path(env.str("CAS_DATA_DIR", default=str(BASE_DIR / "var"))).absolute()
+
+# `make run` leaves its secrets and addresses here, so that manage.py finds the stack it started.
+# Variables that are set in the environment win.
+environ.Env.read_env(str(CAS_DATA_DIR / "development.env"))
+
+DEBUG = env.bool("CAS_DEBUG", default=False)
+SECRET_KEY = env.str("CAS_SECRET_KEY", default="")
+ALLOWED_HOSTS = env.list("CAS_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CAS_CSRF_TRUSTED_ORIGINS", default=[])
+LOG_LEVEL = env.str("CAS_LOG_LEVEL", default="INFO").upper()
+
+# Tokens and locations
+CAS_TOKEN_KEYS = env.list("CAS_TOKEN_KEYS", default=[])
+CAS_TOKEN_ISSUER = env.str("CAS_TOKEN_ISSUER", default="")
+CAS_CREDENTIAL_KEYS = env.list("CAS_CREDENTIAL_KEYS", default=[])
+CAS_MAX_UPLOAD_BYTES = env.int("CAS_MAX_UPLOAD_BYTES", default=100 * 1024**3)
+CAS_STORAGE_BACKENDS = env.dict("CAS_STORAGE_BACKENDS", default={})
+
+# Publishing
+NATS_URL = env.str("NATS_URL", default="")
+CAS_SWEEP_SECONDS = env.float("CAS_SWEEP_SECONDS", default=5.0)
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "rest_framework",
+    "casproject",
+    "artifacts",
+    "audit",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "casproject.urls"
+WSGI_APPLICATION = "casproject.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
+
+# Database
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": env.db_url("DATABASE_URL", default=f"sqlite:///{CAS_DATA_DIR / 'cas.sqlite3'}"),
+}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 20,
+        # Take the write lock at BEGIN, so that a transaction waits for it rather than fails half-way.
+        "transaction_mode": "IMMEDIATE",
+        # FULL: a commit that was acknowledged survives a power cut, as the artifact itself does.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+    }
+DATABASES["default"].setdefault("CONN_MAX_AGE", 60)
+DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = True  # a few admin files, straight from the packages: no collectstatic step
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("CAS_SECURE_COOKIES", default=True)
+SECURE_REFERRER_POLICY = "same-origin"
+
+CORS_URLS_REGEX = r"^/download/"
+CORS_ALLOWED_ORIGINS = env.list("CAS_CORS_ALLOWED_ORIGINS", default=[])
+CORS_EXPOSE_HEADERS = ["Content-Disposition", "Content-Length", "ETag", "Repr-Digest"]
+
+REST_FRAMEWORK = {
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "UNAUTHENTICATED_USER": None,
+    "EXCEPTION_HANDLER": "artifacts.api_errors.exception_handler",
+}
+
+# Celery carries wake-ups; the outbox is the truth, so a message is never worth waiting for.
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="embedded://")
+if CELERY_BROKER_URL == "embedded://":
+    _broker_dir = str(CAS_DATA_DIR / "broker")
+    CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
+        "data_folder_in": _broker_dir,
+        "data_folder_out": _broker_dir,
+        "control_folder": str(CAS_DATA_DIR / "broker-control"),
+        "polling_interval": 0.05,
+    }
+else:
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 1, "max_retries": 0}
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE = (
+    {
+        "sweep-outbox": {
+            "task": "audit.tasks.publish_pending",
+            "schedule": schedule(CAS_SWEEP_SECONDS),
+            "options": {"expires": CAS_SWEEP_SECONDS},
+        },
+    }
+    if NATS_URL
+    else {}
+)
+CELERY_BEAT_SCHEDULE_FILENAME = str(CAS_DATA_DIR / "celerybeat-schedule")
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        "django": {"level": LOG_LEVEL},
+        # A line for every 4xx would drown the log; answers carry their own code.
+        "django.request": {"level": "ERROR"},
+        "kombu.connection": {"level": "ERROR"},  # warns that the embedded broker has no host name
+        "celery.app.trace": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
+    },
+}

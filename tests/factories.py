@@ -1,0 +1,70 @@
+"""Things that tests need many of, with defaults that do not matter to them."""
+
+import time
+import uuid
+from hashlib import sha256
+from typing import Any
+
+import jwt
+from django.conf import settings
+
+from artifacts.digests import Digest
+from artifacts.tokens import ALGORITHM, AUDIENCE, DOWNLOADER, UPLOADER, Grant
+from audit.events import Action, Event
+from audit.models import AuditEvent, State
+
+ORGANIZATION = uuid.UUID("1089bb36-e27b-428b-8009-d015c8737c54")
+
+
+def digest_of(content: bytes) -> Digest:
+    return Digest(sha256(content).hexdigest())
+
+
+def make_token(role: str = UPLOADER, *, key: str = "", headers: dict[str, Any] | None = None, **claims: Any) -> str:
+    """A token that is valid unless `claims` make it otherwise; a claim of None is left out."""
+    everything = {
+        "aud": [AUDIENCE],
+        "exp": int(time.time()) + 600,
+        "role": role,
+        "backend": "FILESYSTEM",
+        "secret-id": "default",
+        "org-id": str(ORGANIZATION),
+        **claims,
+    }
+    payload = {name: value for name, value in everything.items() if value is not None}
+    return jwt.encode(payload, key or settings.TOKEN_PRIVATE_KEY, ALGORITHM, headers)
+
+
+def bearer(role: str = UPLOADER, **claims: Any) -> dict[str, str]:
+    """Headers for Django's test client."""
+    return {"Authorization": f"Bearer {make_token(role, **claims)}"}
+
+
+def make_grant(role: str = DOWNLOADER, **values: Any) -> Grant:
+    return Grant(
+        **{"role": role, "backend": "FILESYSTEM", "secret_id": "default", "org_id": str(ORGANIZATION), **values}
+    )
+
+
+def make_event(**values: Any) -> Event:
+    return Event(
+        **{
+            "event_id": uuid.uuid4(),
+            "timestamp_ns": time.time_ns(),
+            "action": Action.UPLOADED,
+            "org_id": ORGANIZATION,
+            "digest": digest_of(b"content").hex,
+            "size_bytes": 7,
+            "file_name": "content.txt",
+            "backend": "FILESYSTEM",
+            "location": "default",
+            **values,
+        }
+    )
+
+
+def make_row(state: State = State.PENDING, **values: Any) -> AuditEvent:
+    """A saved row of the trail."""
+    row = AuditEvent.of(make_event(**values), state)
+    row.save()
+    return row

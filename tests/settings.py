@@ -1,0 +1,27 @@
+"""Settings of the test suite: the project's own, over a folder and keys made for this run."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+_data = Path(tempfile.mkdtemp(prefix="cas-tests-"))
+(_data / "keys").mkdir()
+_key = ec.generate_private_key(ec.SECP521R1())
+TOKEN_PRIVATE_KEY = _key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+(_data / "keys" / "token-private.pem").write_text(TOKEN_PRIVATE_KEY)
+(_data / "keys" / "token-public.pem").write_bytes(
+    _key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+)
+
+for _name in [name for name in os.environ if name.startswith(("CAS_", "NATS_", "CELERY_"))]:
+    del os.environ[_name]  # a developer's stack must not leak into the tests
+os.environ["CAS_DATA_DIR"] = str(_data)
+os.environ["CAS_SECRET_KEY"] = "only-for-tests"
+os.environ["CAS_TOKEN_KEYS"] = str(_data / "keys" / "token-public.pem")
+os.environ["CAS_CREDENTIAL_KEYS"] = Fernet.generate_key().decode()
+
+from casproject.settings import *  # noqa: E402, F403
