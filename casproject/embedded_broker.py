@@ -19,12 +19,12 @@ SCHEME = "embedded"
 class Channel(filesystem.Channel):
     """Differs in how a message is put."""
 
-    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
+    def _put(self, queue: str, payload: dict[str, Any], **kwargs: Any) -> None:
         name = f"{monotonic_ns() // 1_000_000}_{uuid.uuid4()}.{queue}.msg"
         final = Path(self.data_folder_out, name)
         partial = final.with_suffix(".partial")
         try:
-            partial.write_text(dumps(message))
+            partial.write_text(dumps(payload))
             partial.replace(final)
         except OSError as error:
             partial.unlink(missing_ok=True)

@@ -1,3 +1,4 @@
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -5,7 +6,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.dispatch import Signal
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 from artifacts.models import Location
 from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifact_uploaded
@@ -54,8 +55,8 @@ def _nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
 
 
 @pytest.fixture
-def nats(_nats: NatsServer, settings: SettingsWrapper) -> Iterator[NatsServer]:
+def nats(_nats: NatsServer, settings: Settings) -> NatsServer:
     """A real NATS with the audit stream, to which NATS_URL points."""
     settings.NATS_URL = _nats.url
-    call_command("audit_stream", "create", stdout=Path("/dev/null").open("w"))
-    yield _nats
+    call_command("audit_stream", "create", stdout=io.StringIO())
+    return _nats

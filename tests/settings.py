@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 _data = Path(tempfile.mkdtemp(prefix="cas-tests-"))
 (_data / "keys").mkdir()
 _key = ec.generate_private_key(ec.SECP521R1())
-TOKEN_PRIVATE_KEY = _key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-(_data / "keys" / "token-private.pem").write_text(TOKEN_PRIVATE_KEY)
+(_data / "keys" / "token-private.pem").write_bytes(
+    _key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+)
 (_data / "keys" / "token-public.pem").write_bytes(
     _key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 )
