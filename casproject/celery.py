@@ -1,10 +1,8 @@
 """The Celery application: `celery -A casproject worker`, `celery -A casproject beat`."""
 
 import os
-from pathlib import Path
 
 from celery import Celery, signals
-from django.conf import settings
 
 from casproject import embedded_broker, startup  # noqa: F401  (registers embedded://)
 
@@ -13,10 +11,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "casproject.settings")
 app = Celery("casproject")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
-
-# The embedded broker does not make its own folder.
-if "data_folder_in" in settings.CELERY_BROKER_TRANSPORT_OPTIONS:
-    Path(settings.CELERY_BROKER_TRANSPORT_OPTIONS["data_folder_in"]).mkdir(parents=True, exist_ok=True)
 
 
 @signals.celeryd_init.connect

@@ -17,9 +17,15 @@ SCHEME = "embedded"
 
 
 class Channel(filesystem.Channel):
-    """Differs in how a message is put."""
+    """Differs in how a message is put, and makes its own folder."""
 
-    def _put(self, queue: str, payload: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
+        super().__init__(connection, **kwargs)
+        Path(self.data_folder_in).mkdir(parents=True, exist_ok=True)
+
+    def _put(  # type: ignore[override]  # as Kombu has it; the stubs differ
+        self, queue: str, payload: dict[str, Any], **kwargs: Any
+    ) -> None:
         name = f"{monotonic_ns() // 1_000_000}_{uuid.uuid4()}.{queue}.msg"
         final = Path(self.data_folder_out, name)
         partial = final.with_suffix(".partial")

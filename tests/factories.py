@@ -32,7 +32,8 @@ def make_token(role: str = UPLOADER, *, key: str = "", headers: dict[str, Any] |
         **claims,
     }
     payload = {name: value for name, value in everything.items() if value is not None}
-    return jwt.encode(payload, key or (settings.CAS_DATA_DIR / "keys" / "token-private.pem").read_text(), ALGORITHM, headers)
+    private_key = key or (settings.CAS_DATA_DIR / "keys" / "token-private.pem").read_text()
+    return jwt.encode(payload, private_key, ALGORITHM, headers)
 
 
 def bearer(role: str = UPLOADER, **claims: Any) -> dict[str, str]:
