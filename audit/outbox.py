@@ -33,6 +33,8 @@ def publish_pending(batches: int = 100) -> bool:
             return False
         outcomes = publisher.publish([Message(e.subject, e.payload, str(e.event_id)) for e in events])
         mark(events, outcomes)
+        if not any(isinstance(outcome, Ack) for outcome in outcomes):
+            return False  # NATS does not answer, or the stream takes nothing: the sweep will try again
     return True
 
 

@@ -166,7 +166,9 @@ LOGGING = {
         # A line for every 4xx would drown the log; answers carry their own code.
         "django.request": {"level": "ERROR"},
         "kombu.connection": {"level": "ERROR"},  # warns that the embedded broker has no host name
+        # A sweep every few seconds is no news.
         "celery.app.trace": {"level": "WARNING"},
+        "celery.beat": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
     },
 }

@@ -1,0 +1,53 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test lint format lock screenshots clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+
+run: $(VENV)/installed ## Start the whole stack on this machine: web, worker, beat, NATS
+	@exec $(BIN)/python -m devstack
+
+demo: $(VENV)/installed ## Send real files through a running stack and read the events back
+	@exec $(BIN)/python -m devstack.demo
+
+test: lint ## Check and test everything against real servers
+	@$(BIN)/pytest --cov --cov-report=term --cov-report=html:build/coverage
+
+lint: $(VENV)/installed-dev ## Lint, check types, check that no migration is missing
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy .
+	@$(BIN)/python manage.py makemigrations --check --dry-run --settings tests.settings
+
+format: $(VENV)/installed-dev ## Format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+screenshots: $(VENV)/installed-dev ## Make the pictures in docs/images from a running stack (needs Chromium)
+	@exec $(BIN)/python -m devstack.screenshots
+
+lock: $(VENV)/installed ## Compile the hashed requirements (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" requirements.in --output-file requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" requirements-dev.in --output-file requirements-dev.txt
+
+clean: ## Remove what was built and installed; state in ./var stays
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+
+$(VENV)/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name one: make PYTHON=python3.12")'
+	@echo "Installing into $(VENV); the first time takes about a minute."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+	@echo "Installing what the tests need."
+	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@touch $@
