@@ -1,0 +1,227 @@
+"""The real thing: NATS, web server, worker and beat as processes, over a folder of their own. No mocks here."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass, field
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Any
+
+import requests
+from honcho.environ import parse_procfile
+
+from artifacts.tokens import DOWNLOADER, UPLOADER
+from devstack.environment import PROJECT
+from tests.factories import digest_of, make_token
+from tests.servers import BIN, NatsServer, free_port, wait_until
+
+SECONDS = 30
+
+
+class LiveStack:
+    """Starts what the Procfile names, one process each, so that a test can stop, freeze or kill any of them."""
+
+    def __init__(self, folder: Path, nats: NatsServer | None) -> None:
+        self.folder = folder
+        self.nats = nats
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._commands = parse_procfile((PROJECT / "Procfile").read_text()).processes
+        self._environment = {
+            **os.environ,
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "DJANGO_SETTINGS_MODULE": "casproject.settings",
+            "CAS_DATA_DIR": str(folder),
+            "CAS_PORT": str(self.port),
+            "CAS_SWEEP_SECONDS": "1",
+            "CAS_SECURE_COOKIES": "false",
+            "NATS_URL": nats.url if nats else "",
+            "PYTHONWARNINGS": "ignore",
+        }
+        for name in ("CAS_SECRET_KEY", "CAS_TOKEN_KEYS", "CAS_CREDENTIAL_KEYS"):
+            self._environment.pop(name, None)
+
+    def prepare(self) -> None:
+        """Keys, database, location, stream."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        keys = self.manage("make_keys")
+        self._environment |= dict(line.split("=", 1) for line in keys.splitlines())
+        self.manage("migrate", "--verbosity", "0")
+        self.manage("create_location", "default", "--folder", str(self.root))
+        if self.nats:
+            self.nats.start()
+            self.manage("audit_stream", "create")
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "artifacts"
+
+    @property
+    def private_key(self) -> str:
+        return (self.folder / "keys" / "token-private.pem").read_text()
+
+    def start(self, *names: str) -> None:
+        """Start these processes, or all."""
+        for name in names or self._commands:
+            with (self.folder / f"{name}.log").open("ab") as log:
+                self._processes[name] = subprocess.Popen(
+                    ["/bin/sh", "-c", self._commands[name]],
+                    env=self._environment,
+                    cwd=PROJECT,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        if "web" in (names or self._commands):
+            wait_until(self._answers, SECONDS, "the web server is ready")
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a process and all it started."""
+        os.killpg(self._processes[name].pid, number)
+
+    def kill(self, name: str) -> None:
+        """kill -9, children too."""
+        self.signal(name, signal.SIGKILL)
+        self._processes.pop(name).wait()
+
+    def stop(self) -> None:
+        for process in self._processes.values():
+            os.killpg(process.pid, signal.SIGTERM)
+        for process in self._processes.values():
+            process.wait(SECONDS)
+        self._processes.clear()
+        if self.nats:
+            self.nats.stop()
+
+    def manage(self, *arguments: str) -> str:
+        """What a manage.py command prints."""
+        command = [sys.executable, str(PROJECT / "manage.py"), *arguments]
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+    def rows(self, organization: str) -> list[dict[str, Any]]:
+        """The organization's rows of the trail, oldest first."""
+        with sqlite3.connect(self.folder / "cas.sqlite3") as database:
+            database.row_factory = sqlite3.Row
+            query = "SELECT * FROM audit_auditevent WHERE org_id = ? ORDER BY id"
+            return [dict(row) for row in database.execute(query, [uuid.UUID(organization).hex])]
+
+    def stream(self, organization: str) -> list[dict[str, Any]]:
+        """The organization's messages in the stream, in its order."""
+        return [json.loads(line) for line in self.manage("audit_stream", "read", "--org", organization).splitlines()]
+
+    def incoming(self) -> list[Path]:
+        """What uploads have left behind, or are writing."""
+        return list((self.root / ".incoming").glob("*"))
+
+    def path_of(self, content: bytes) -> Path:
+        """Where this content is stored, if it is."""
+        hexdigest = digest_of(content).hex
+        return self.root / "sha256" / hexdigest[:2] / hexdigest
+
+    def web_memory(self) -> int:
+        """Peak resident bytes of the largest web process."""
+        pids = subprocess.check_output(["pgrep", "-g", str(self._processes["web"].pid)], text=True).split()
+        peaks = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
+        return max(int(peak.split("VmHWM:")[1].split()[0]) * 1024 for peak in peaks)
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/readyz", timeout=5).ok
+        except requests.RequestException:
+            return False
+
+
+@dataclass
+class Tenant:
+    """One organization's client of a live stack; each test has its own, so that tests do not see each other's."""
+
+    stack: LiveStack
+    organization: str = field(default_factory=lambda: str(uuid.uuid4()))
+    claims: dict[str, Any] = field(default_factory=dict)
+
+    def headers(self, role: str) -> dict[str, str]:
+        claims = {"org-id": self.organization, **self.claims}
+        return {"Authorization": f"Bearer {make_token(role, key=self.stack.private_key, **claims)}"}
+
+    def put(self, content: bytes, file_name: str = "") -> requests.Response:
+        url = f"{self.stack.url}/artifacts/{digest_of(content)}"
+        params = {"filename": file_name} if file_name else {}
+        return requests.put(url, content, params=params, headers=self.headers(UPLOADER), timeout=SECONDS)
+
+    def get(self, content: bytes, **headers: str) -> requests.Response:
+        url = f"{self.stack.url}/artifacts/{digest_of(content)}"
+        return requests.get(url, headers={**self.headers(DOWNLOADER), **headers}, timeout=SECONDS)
+
+    def open_upload(self, path: str, method: str = "PUT", **headers: str) -> "RawRequest":
+        """Send a request's head, and leave its body to the test."""
+        fields = {"Host": "127.0.0.1", **self.headers(UPLOADER), **{k.replace("_", "-"): v for k, v in headers.items()}}
+        return RawRequest(self.stack.port, f"{method} {path} HTTP/1.1", fields)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return self.stack.rows(self.organization)
+
+    def wait_for_published(self, count: int) -> list[dict[str, Any]]:
+        """The rows, once this many are there and all are published."""
+
+        def is_done() -> bool:
+            rows = self.rows()
+            return len(rows) == count and all(row["state"] == "published" for row in rows)
+
+        wait_until(is_done, SECONDS, f"{count} rows are published")
+        return self.rows()
+
+
+class RawRequest:
+    """A request by hand, for what well-behaved clients do not do."""
+
+    def __init__(self, port: int, line: str, headers: dict[str, str]) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
+        fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._socket.sendall(f"{line}\r\n{fields}\r\n".encode())
+
+    def __enter__(self) -> "RawRequest":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def send_chunk(self, data: bytes) -> None:
+        self._socket.sendall(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+    def peek(self, seconds: float) -> bytes:
+        """What has arrived, without taking it; b"" when nothing does in time."""
+        self._socket.settimeout(seconds)
+        try:
+            return self._socket.recv(4096, socket.MSG_PEEK)
+        except TimeoutError:
+            return b""
+        finally:
+            self._socket.settimeout(SECONDS)
+
+    def receive(self, size: int) -> bytes:
+        return self._socket.recv(size)
+
+    def answer(self) -> HTTPResponse:
+        """Read the answer's head; a `100 Continue` is passed over."""
+        response = HTTPResponse(self._socket)
+        response.begin()
+        return response
+
+    def leave(self) -> None:
+        """Go without a word, as a client that crashed."""
+        self._socket.close()

@@ -1,0 +1,152 @@
+"""The README's commands, on a folder and ports of their own."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from devstack.environment import PROJECT
+from tests.servers import BIN, accepts, free_port, wait_until
+
+SECONDS = 60
+
+
+class DevelopmentStack:
+    """`make run`, less the installing: this virtual environment has everything already."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self.nats_port = free_port(), free_port()
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CAS_", "NATS_"))}
+        self.environment = {
+            **inherited,
+            "CAS_DATA_DIR": str(folder / "var"),
+            "CAS_PORT": str(self.port),
+            "CAS_NATS_PORT": str(self.nats_port),
+            "PYTHONWARNINGS": "ignore",
+        }
+        self.environment.pop("DJANGO_SETTINGS_MODULE", None)
+        self._log = folder / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def start(self) -> None:
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [BIN / "python", "-m", "devstack"],
+                cwd=PROJECT,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_until(lambda: "Artifact CAS is running" in self.output, SECONDS, "the stack says that it runs")
+
+    def interrupt(self) -> int:
+        """Ctrl-C: the terminal sends SIGINT to the whole process group. Returns the exit status."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGINT)
+        status = self._process.wait(SECONDS)
+        self._process = None
+        return status
+
+    def close(self) -> None:
+        if self._process is not None:
+            self.interrupt()
+
+    def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            command, cwd=PROJECT, env=self.environment, capture_output=True, text=True, check=False, timeout=SECONDS
+        )
+
+
+@pytest.fixture
+def devstack(tmp_path: Path) -> Iterator[DevelopmentStack]:
+    stack = DevelopmentStack(tmp_path)
+    yield stack
+    stack.close()
+
+
+def test_run_prints_what_works_stops_cleanly_and_finds_everything_again(
+    devstack: DevelopmentStack, tmp_path: Path
+) -> None:
+    devstack.start()
+    upload, download = re.findall(r"^curl .*$", devstack.output, re.MULTILINE)
+    readme = (PROJECT / "README.md").read_bytes()
+
+    first = devstack.run("bash", "-c", upload)
+    assert '"skipped":false' in first.stdout, first
+    devstack.run("bash", "-c", download.replace("README.copy", str(tmp_path / "copy")))
+    assert (tmp_path / "copy").read_bytes() == readme
+    wait_until(lambda: len(stream(devstack)) == 2, SECONDS, "both events are in the stream")
+    assert_login_works(devstack)
+
+    assert devstack.interrupt() == 0
+    assert not accepts(devstack.port)
+    assert not accepts(devstack.nats_port)
+
+    password = re.search(r"password (\S+)", devstack.output)
+    devstack.start()
+    assert password is not None
+    assert password[0] in devstack.output
+    second = devstack.run("bash", "-c", upload)
+    assert '"skipped":true' in second.stdout, second
+    wait_until(lambda: len(stream(devstack)) == 3, SECONDS, "the new event follows the old ones")
+
+
+def stream(devstack: DevelopmentStack) -> list[str]:
+    return devstack.run(str(BIN / "python"), "manage.py", "audit_stream", "read").stdout.splitlines()
+
+
+def assert_login_works(devstack: DevelopmentStack) -> None:
+    found = re.search(r"Admin  (\S+)  user (\S+), password (\S+)", devstack.output)
+    assert found is not None
+    address, user, password = found.groups()
+    with requests.Session() as browser:
+        browser.get(f"{address}login/", timeout=SECONDS)
+        form = {"username": user, "password": password, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+        page = browser.post(f"{address}login/?next=/admin/audit/auditevent/", form, timeout=SECONDS)
+    assert page.ok
+    assert "README.md" in page.text
+
+
+def test_demo_ends_with_the_stream_and_the_client_agreeing(devstack: DevelopmentStack) -> None:
+    devstack.start()
+    demo = devstack.run(str(BIN / "python"), "-m", "devstack.demo")
+    assert demo.returncode == 0, demo.stderr
+    assert "What JetStream tells is what this client did." in demo.stdout
+    assert "268,435,456" in demo.stdout
+
+
+def test_demo_without_a_stack_says_what_to_do(devstack: DevelopmentStack) -> None:
+    demo = devstack.run(str(BIN / "python"), "-m", "devstack.demo")
+    assert demo.returncode == 1
+    assert "make run" in demo.stderr
+
+
+@pytest.mark.parametrize("variable", ["CAS_PORT", "CAS_NATS_PORT"])
+def test_taken_port_is_named_with_a_way_out(devstack: DevelopmentStack, variable: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        devstack.environment[variable] = str(port)
+        done = devstack.run(str(BIN / "python"), "-m", "devstack")
+    assert done.returncode == 1
+    assert f"Port {port} is taken. Free it, or choose another: {variable}={port + 1} make run" in done.stderr
+
+
+@pytest.mark.parametrize("value", ["http", "0", "70000"])
+def test_port_that_is_none_is_refused(devstack: DevelopmentStack, value: str) -> None:
+    devstack.environment["CAS_PORT"] = value
+    done = devstack.run(str(BIN / "python"), "-m", "devstack")
+    assert done.returncode == 1
+    assert f"CAS_PORT must be a port number, not '{value}'." in done.stderr
