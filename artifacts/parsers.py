@@ -75,7 +75,7 @@ def _disposition_file_name(header: str) -> str:
     return collapse_rfc2231_value((extended or values or [""])[0])
 
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 def parse_range(request: Request, size: int, etag: str) -> range | None:

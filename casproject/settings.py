@@ -1,25 +1,26 @@
-"""Settings: the environment, read once, typed. docs/configuration.md has the table."""
+"""Settings: the environment, read once, typed. README.md has the table."""
 
 from pathlib import Path
 from typing import Any
 
-import environ
 from celery.schedules import schedule
+
+from casproject.environment import Environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.Env()
+env = Environment()
 CAS_DATA_DIR = Path(env.str("CAS_DATA_DIR", default=str(BASE_DIR / "var"))).absolute()
 
 # `make run` leaves its secrets and addresses here, so that manage.py finds the stack it started.
 # Variables that are set in the environment win.
-environ.Env.read_env(str(CAS_DATA_DIR / "development.env"))
+Environment.read_env(str(CAS_DATA_DIR / "development.env"))
 
 DEBUG = env.bool("CAS_DEBUG", default=False)
 SECRET_KEY = env.str("CAS_SECRET_KEY", default="")
 ALLOWED_HOSTS = env.list("CAS_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CAS_CSRF_TRUSTED_ORIGINS", default=[])
-LOG_LEVEL = env.str("CAS_LOG_LEVEL", default="INFO").upper()
+LOG_LEVEL = env.log_level("CAS_LOG_LEVEL")
 
 # Tokens and locations
 CAS_TOKEN_KEYS = env.list("CAS_TOKEN_KEYS", default=[])
@@ -75,11 +76,10 @@ TEMPLATES = [
         },
     },
 ]
-FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 
 # Database
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": env.db_url("DATABASE_URL", default=f"sqlite:///{CAS_DATA_DIR / 'cas.sqlite3'}"),
+    "default": env.database("DATABASE_URL", default=f"sqlite:///{CAS_DATA_DIR / 'cas.sqlite3'}"),
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
