@@ -1,6 +1,8 @@
 """Settings of the test suite: the project's own, over a folder and keys made for this run."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 _data = Path(tempfile.mkdtemp(prefix="cas-tests-"))
+atexit.register(shutil.rmtree, _data, ignore_errors=True)
 (_data / "keys").mkdir()
 _key = ec.generate_private_key(ec.SECP521R1())
 (_data / "keys" / "token-private.pem").write_bytes(
