@@ -61,6 +61,7 @@ class Location(models.Model):
             backend = find_backend(self.backend)
         except LookupError:
             return  # its own validator says so
+        _validate_object(self.options)  # validators of fields come earlier, and do not stop this method
         missing = [option for option in backend.required if option not in self.options]
         if missing:
             raise ValidationError({"options": f"{self.backend} needs: {', '.join(missing)}."})
@@ -79,7 +80,8 @@ class Artifact(models.Model):
     )
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["location", "digest"], name="one_artifact_per_digest")]
+        # The digest first, so that the index also serves a search by its beginning.
+        constraints = [models.UniqueConstraint(fields=["digest", "location"], name="one_artifact_per_digest")]
 
     def __str__(self) -> str:
         return f"sha256:{self.digest}"

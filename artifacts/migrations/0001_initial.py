@@ -42,7 +42,7 @@ class Migration(migrations.Migration):
                 ('location', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='artifacts', to='artifacts.location')),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('location', 'digest'), name='one_artifact_per_digest')],
+                'constraints': [models.UniqueConstraint(fields=('digest', 'location'), name='one_artifact_per_digest')],
             },
         ),
     ]

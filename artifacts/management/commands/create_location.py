@@ -26,11 +26,11 @@ class Command(BaseCommand):
         if Location.objects.filter(backend=backend, name=name).exists():
             self.stdout.write(f"Location {backend}/{name} exists.")
             return
-        storage_options = dict(options["options"])
+        storage_options = options["options"]
         if folder is not None:
             path = Path(folder).absolute()
             path.mkdir(parents=True, exist_ok=True)
-            storage_options["location"] = str(path)
+            storage_options = {**storage_options, "location": str(path)}
         location = Location(name=name, backend=backend, options=storage_options, organization=options["organization"])
         try:
             location.full_clean()

@@ -1,0 +1,464 @@
+"""Locations and artifacts in the admin."""
+
+import json
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django import Settings
+
+from artifacts.models import Artifact, Location
+from artifacts.storage.filesystem import INCOMING
+from tests.factories import digest_of
+
+pytestmark = pytest.mark.django_db
+
+LOCATIONS = reverse("admin:artifacts_location_changelist")
+ADD = reverse("admin:artifacts_location_add")
+ARTIFACTS = reverse("admin:artifacts_artifact_changelist")
+
+SECRET = "swordfish-4711"
+
+
+def page_of(row: Location | Artifact, name: str = "change") -> str:
+    return reverse(f"admin:artifacts_{row._meta.model_name}_{name}", args=[row.pk])
+
+
+def form(location: Location | None = None, **values: str) -> dict[str, str]:
+    """What the browser would send of a location's form, unless `values` overrule it."""
+    if location is None:
+        return {"name": "new", "backend": "FILESYSTEM", "options": '{"location": "/srv"}', **values}
+    return {"name": location.name, "backend": location.backend, "options": json.dumps(location.options), **values}
+
+
+def errors(answer: Any) -> dict[str, Any]:
+    """The errors of a form that came back."""
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.context["adminform"].form.errors
+    return found
+
+
+def log_in(*permissions: str) -> Client:
+    user = User.objects.create_user(f"staff-{'-'.join(permissions)}", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def make_artifact(location: Location, content: bytes = b"content", **values: Any) -> Artifact:
+    return Artifact.objects.create(
+        **{
+            "location": location,
+            "digest": digest_of(content).hex,
+            "size_bytes": len(content),
+            "file_name": "content.txt",
+            **values,
+        }
+    )
+
+
+@pytest.fixture
+def admin_client() -> Client:
+    """Logged in as a superuser; pytest-django's own spends its time hashing a password."""
+    client = Client()
+    client.force_login(User.objects.create_user("admin", is_staff=True, is_superuser=True))
+    return client
+
+
+@pytest.fixture
+def secured(location: Location) -> Location:
+    """A location that has credentials."""
+    location.credentials = {"secret_key": SECRET}
+    location.save()
+    return location
+
+
+# Who may do what
+
+
+def test_superuser_and_viewers_see_locations_and_artifacts(admin_client: Client, location: Location) -> None:
+    artifact = make_artifact(location)
+    for client in (admin_client, log_in("view_location", "view_artifact")):
+        for url in (LOCATIONS, page_of(location), ARTIFACTS, page_of(artifact)):
+            assert client.get(url).status_code == 200
+
+
+def test_staff_without_permission_are_refused(location: Location) -> None:
+    client = log_in("view_auditevent")
+    for url in (LOCATIONS, page_of(location), ADD, ARTIFACTS, page_of(make_artifact(location))):
+        assert client.get(url).status_code == 403
+    assert client.post(page_of(location, "test")).status_code == 403
+
+
+def test_nobody_adds_changes_or_deletes_an_artifact(admin_client: Client, location: Location) -> None:
+    artifact = make_artifact(location)
+    for method in (admin_client.get, admin_client.post):
+        assert method(reverse("admin:artifacts_artifact_add")).status_code == 403
+        assert method(page_of(artifact, "delete"), {"post": "yes"}).status_code == 403
+    assert admin_client.post(page_of(artifact), {"file_name": "other"}).status_code == 403
+    admin_client.post(ARTIFACTS, {"action": "delete_selected", "_selected_action": [artifact.pk], "post": "yes"})
+    assert Artifact.objects.get().file_name == "content.txt"
+
+
+def test_location_with_artifacts_is_not_deleted(admin_client: Client, location: Location) -> None:
+    make_artifact(location)
+    chosen = {"action": "delete_selected", "_selected_action": [location.pk], "post": "yes"}
+    for answer in (
+        admin_client.post(page_of(location, "delete"), {"post": "yes"}),
+        admin_client.post(LOCATIONS, chosen),
+    ):
+        assert "<li>The artifacts of FILESYSTEM/default</li>" in answer.content.decode()
+    assert Location.objects.exists()
+
+
+def test_empty_location_is_deleted(admin_client: Client, location: Location) -> None:
+    assert admin_client.post(page_of(location, "delete"), {"post": "yes"}).status_code == 302
+    assert not Location.objects.exists()
+
+
+# The location's form
+
+
+def test_location_is_added(admin_client: Client) -> None:
+    organization = uuid.uuid4()
+    answer = admin_client.post(ADD, form(organization=str(organization)))
+    assert answer.status_code == 302
+    location = Location.objects.get()
+    assert (location.name, location.backend) == ("new", "FILESYSTEM")
+    assert (location.options, location.organization) == ({"location": "/srv"}, organization)
+    assert location.encrypted_credentials == ""
+
+
+def test_backends_are_offered_and_those_of_the_settings_too(admin_client: Client, settings: Settings) -> None:
+    settings.CAS_STORAGE_BACKENDS = {"Memory": "django.core.files.storage.InMemoryStorage"}
+    page = admin_client.get(ADD).content.decode()
+    for name in ("AWS-S3", "AzureBlob", "FILESYSTEM", "GCS", "Memory"):
+        assert f'<option value="{name}">{name}</option>' in page
+    assert admin_client.post(ADD, form(backend="Memory", options="")).status_code == 302
+    assert Location.objects.get().options == {}
+
+
+def test_a_backend_that_is_gone_is_not_silently_replaced(admin_client: Client, location: Location) -> None:
+    Location.objects.update(backend="Gone")
+    location.refresh_from_db()
+    assert '<option value="Gone" selected>' in admin_client.get(page_of(location)).content.decode()
+    assert "Unknown backend" in str(errors(admin_client.post(page_of(location), form(location)))["backend"])
+
+
+def test_options_are_shown_indented(admin_client: Client, location: Location) -> None:
+    location.options = {"location": "/srv/ü", "n": 1}
+    location.save()
+    shown = admin_client.get(page_of(location)).context["adminform"].form["options"].value()
+    assert shown == '{\n  "location": "/srv/ü",\n  "n": 1\n}'
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("{", "Enter a valid JSON."),
+        ("[1]", "This must be a JSON object."),
+        ('"text"', "This must be a JSON object."),
+        ("5", "This must be a JSON object."),
+        ("", "FILESYSTEM needs: location."),
+        ("null", "FILESYSTEM needs: location."),
+        ("{}", "FILESYSTEM needs: location."),
+        ('{"root": "/srv"}', "FILESYSTEM needs: location."),
+    ],
+)
+def test_wrong_options_are_an_error_of_the_form(admin_client: Client, options: str, message: str) -> None:
+    assert message in errors(admin_client.post(ADD, form(options=options)))["options"]
+    assert not Location.objects.exists()
+
+
+def test_options_that_are_no_json_come_back_as_typed(admin_client: Client) -> None:
+    answer = admin_client.post(ADD, form(options='{"location": '))
+    assert answer.context["adminform"].form["options"].value() == '{"location": '
+
+
+def test_two_locations_of_one_name_are_an_error_of_the_form(admin_client: Client, location: Location) -> None:
+    assert errors(admin_client.post(ADD, form(location)))
+    assert Location.objects.count() == 1
+
+
+def test_renaming_warns_once_there_are_artifacts(admin_client: Client, location: Location) -> None:
+    warning = "tokens that use the old one find nothing"
+    assert warning not in admin_client.get(page_of(location)).content.decode()
+    make_artifact(location)
+    assert admin_client.get(page_of(location)).content.decode().count(warning) == 2
+
+
+# Credentials
+
+
+def test_credentials_are_encrypted_in_the_database(admin_client: Client) -> None:
+    admin_client.post(ADD, form(new_credentials=json.dumps({"secret_key": SECRET})))
+    location = Location.objects.get()
+    assert location.credentials == {"secret_key": SECRET}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM artifacts_location")
+        rows = str(cursor.fetchall())
+    assert SECRET not in rows
+    assert "secret_key" not in rows
+    assert SECRET not in str(LogEntry.objects.values_list())
+
+
+def test_credentials_are_never_in_a_response(admin_client: Client, secured: Location) -> None:
+    viewer = log_in("view_location")
+    pages = [
+        admin_client.get(LOCATIONS),
+        admin_client.get(page_of(secured)),
+        admin_client.get(page_of(secured, "history")),
+        admin_client.get(page_of(secured, "delete")),
+        viewer.get(LOCATIONS),
+        viewer.get(page_of(secured)),
+    ]
+    for page in pages:
+        assert page.status_code == 200
+        assert SECRET not in page.content.decode()
+        assert secured.encrypted_credentials not in page.content.decode()
+
+
+@pytest.mark.parametrize("wrong", [{"name": ""}, {"options": "{"}, {"remove_credentials": "on"}])
+def test_entered_credentials_do_not_come_back_with_an_error(
+    admin_client: Client, secured: Location, wrong: dict[str, str]
+) -> None:
+    entered = '{"secret_key": "just-typed"}'
+    answer = admin_client.post(page_of(secured), form(secured, new_credentials=entered, **wrong))
+    assert errors(answer)
+    assert "just-typed" not in answer.content.decode()
+    secured.refresh_from_db()
+    assert secured.credentials == {"secret_key": SECRET}
+
+
+def test_form_says_whether_credentials_are_set(admin_client: Client, location: Location) -> None:
+    page = admin_client.get(page_of(location)).content.decode()
+    assert "None are set." in page
+    assert 'name="remove_credentials"' not in page
+    location.credentials = {"secret_key": SECRET}
+    location.save()
+    page = admin_client.get(page_of(location)).content.decode()
+    assert "Credentials are set; leave this blank to keep them." in page
+    assert 'name="remove_credentials"' in page
+
+
+def test_viewers_learn_only_that_credentials_are_set(secured: Location) -> None:
+    page = log_in("view_location").get(page_of(secured)).content.decode()
+    assert re.search(r"Credentials set.*?alt=\"True\"", page, re.DOTALL)
+    assert "new_credentials" not in page
+
+
+def test_blank_keeps_credentials(admin_client: Client, secured: Location) -> None:
+    before = secured.encrypted_credentials
+    assert admin_client.post(page_of(secured), form(secured, name="renamed", new_credentials="")).status_code == 302
+    secured.refresh_from_db()
+    assert (secured.name, secured.encrypted_credentials) == ("renamed", before)
+
+
+def test_new_credentials_replace_the_old(admin_client: Client, secured: Location) -> None:
+    admin_client.post(page_of(secured), form(secured, new_credentials='{"token": "t"}'))
+    secured.refresh_from_db()
+    assert secured.credentials == {"token": "t"}
+
+
+def test_credentials_are_removed_when_asked(admin_client: Client, secured: Location) -> None:
+    admin_client.post(page_of(secured), form(secured, remove_credentials="on"))
+    secured.refresh_from_db()
+    assert secured.encrypted_credentials == ""
+
+
+@pytest.mark.parametrize("entered", ["{", "[]", "[1]", "5", '"text"', "{}", "false"])
+def test_credentials_that_are_no_object_are_an_error_of_the_form(
+    admin_client: Client, secured: Location, entered: str
+) -> None:
+    assert "new_credentials" in errors(admin_client.post(page_of(secured), form(secured, new_credentials=entered)))
+    secured.refresh_from_db()
+    assert secured.credentials == {"secret_key": SECRET}
+
+
+def test_credentials_without_a_key_are_an_error_of_the_form(admin_client: Client, settings: Settings) -> None:
+    settings.CAS_CREDENTIAL_KEYS = []
+    found = errors(admin_client.post(ADD, form(new_credentials='{"token": "t"}')))
+    assert found["new_credentials"] == ["CAS_CREDENTIAL_KEYS is empty; location credentials need a key."]
+    assert not Location.objects.exists()
+
+
+def test_location_is_edited_though_its_credentials_cannot_be_read(
+    admin_client: Client, secured: Location, settings: Settings
+) -> None:
+    settings.CAS_CREDENTIAL_KEYS = []
+    assert admin_client.get(page_of(secured)).status_code == 200
+    assert admin_client.post(page_of(secured), form(secured, name="renamed")).status_code == 302
+
+
+# Testing a location
+
+
+def try_out(client: Client, location: Location) -> tuple[str, str]:
+    """Press the button; the message's kind and text."""
+    answer = client.post(page_of(location, "test"), follow=True)
+    assert answer.redirect_chain == [(page_of(location), 302)]
+    (message,) = answer.context["messages"]
+    return message.level_tag, str(message)
+
+
+def test_a_location_that_works_passes_and_nothing_of_the_test_remains(
+    admin_client: Client, location: Location, root: Path
+) -> None:
+    assert try_out(admin_client, location) == (
+        "success",
+        "FILESYSTEM/default works: an artifact was written, read back and deleted.",
+    )
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+
+
+def test_a_missing_folder_fails_the_test(admin_client: Client, location: Location, root: Path) -> None:
+    root.rmdir()
+    assert try_out(admin_client, location) == (
+        "error",
+        "FILESYSTEM/default failed its test. The location's folder does not exist.",
+    )
+
+
+def test_a_failed_test_tells_what_the_storage_said(admin_client: Client, location: Location, root: Path) -> None:
+    (root / INCOMING).write_text("a file where a folder should be")
+    kind, text = try_out(admin_client, location)
+    assert kind == "error"
+    assert "FileExistsError: [Errno 17] File exists" in text
+
+
+def test_wrong_settings_fail_the_test(admin_client: Client, location: Location) -> None:
+    location.options["colour"] = "blue"
+    location.save()
+    kind, text = try_out(admin_client, location)
+    assert kind == "error"
+    assert "unexpected keyword argument 'colour'" in text
+
+
+def test_a_failed_test_does_not_repeat_credentials(admin_client: Client, location: Location) -> None:
+    location.options = {"bucket_name": "b"}
+    location.backend = "AWS-S3"
+    # boto3 refuses such an address and repeats it.
+    location.credentials = {"client_config": None, "endpoint_url": f"no address, but {SECRET}"}
+    location.save()
+    kind, text = try_out(admin_client, location)
+    assert kind == "error"
+    assert "Invalid endpoint: …" in text
+    assert SECRET not in text
+
+
+@pytest.mark.parametrize("keys", [[], ["x" * 43 + "="]])
+def test_unreadable_credentials_fail_the_test(
+    admin_client: Client, secured: Location, settings: Settings, keys: list[str]
+) -> None:
+    settings.CAS_CREDENTIAL_KEYS = keys
+    kind, text = try_out(admin_client, secured)
+    assert kind == "error"
+    assert "CAS_CREDENTIAL_KEYS is empty" in text if not keys else text.endswith("CredentialsUnreadable")
+
+
+def test_selected_locations_are_try_out(admin_client: Client, location: Location) -> None:
+    broken = Location.objects.create(name="broken", backend="FILESYSTEM", options={"location": "/nonexistent"})
+    answer = admin_client.post(
+        LOCATIONS, {"action": "test_locations", "_selected_action": [location.pk, broken.pk]}, follow=True
+    )
+    assert sorted(message.level_tag for message in answer.context["messages"]) == ["error", "success"]
+
+
+def test_testing_needs_the_permission_to_change(location: Location, root: Path) -> None:
+    viewer = log_in("view_location")
+    assert viewer.post(page_of(location, "test")).status_code == 403
+    assert "Test this location" not in viewer.get(page_of(location)).content.decode()
+    viewer.post(LOCATIONS, {"action": "test_locations", "_selected_action": [location.pk]})
+    assert list(root.iterdir()) == []
+
+
+def test_testing_is_never_done_by_a_link(admin_client: Client, location: Location, root: Path) -> None:
+    assert admin_client.get(page_of(location, "test")).status_code == 405
+    assert list(root.iterdir()) == []
+
+
+def test_testing_needs_a_csrf_token(admin_client: Client, location: Location, root: Path) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.cookies = admin_client.cookies
+    assert client.post(page_of(location, "test")).status_code == 403
+    assert list(root.iterdir()) == []
+
+
+def test_testing_a_location_that_is_gone_says_so(admin_client: Client) -> None:
+    answer = admin_client.post(reverse("admin:artifacts_location_test", args=[4711]), follow=True)
+    assert answer.status_code == 200
+    assert "Perhaps it was deleted?" in str(next(iter(answer.context["messages"])))
+
+
+# Artifacts
+
+
+def listed(client: Client, **query: str) -> list[Artifact]:
+    answer = client.get(ARTIFACTS, query)
+    assert answer.status_code == 200
+    return list(answer.context["cl"].result_list)
+
+
+def test_artifacts_are_searched_by_digest_or_file_name(admin_client: Client, location: Location) -> None:
+    artifact = make_artifact(location, file_name="The Needle.txt")
+    make_artifact(location, b"other", file_name="other.txt")
+    for term in (str(artifact), artifact.digest, artifact.digest[:9], f"SHA256:{artifact.digest[:9]}", "needle"):
+        assert listed(admin_client, q=term) == [artifact]
+    assert listed(admin_client, q=artifact.digest[1:12]) == []
+    assert listed(admin_client, q="sha256:") == []
+
+
+def test_artifacts_are_filtered_by_location_and_corruption(admin_client: Client, location: Location) -> None:
+    other = Location.objects.create(name="other", backend="FILESYSTEM", options={"location": "/srv"})
+    sound, corrupt = make_artifact(location), make_artifact(other, corrupt_at=timezone.now())
+    assert listed(admin_client, location__id__exact=str(other.pk)) == [corrupt]
+    assert listed(admin_client, corrupt="yes") == [corrupt]
+    assert listed(admin_client, corrupt="no") == [sound]
+
+
+def test_a_corrupt_artifact_is_marked(admin_client: Client, location: Location) -> None:
+    artifact = make_artifact(location)
+    assert "cas-badge-corrupt" not in admin_client.get(ARTIFACTS).content.decode()
+    Artifact.objects.update(corrupt_at=timezone.now())
+    assert re.search(
+        r'cas-badge-corrupt" title="found on [^"]+ UTC">corrupt<', admin_client.get(ARTIFACTS).content.decode()
+    )
+    artifact.refresh_from_db()
+    assert artifact.corrupt_at
+    assert f"{artifact.corrupt_at:%H:%M:%S.%f} UTC" in admin_client.get(page_of(artifact)).content.decode()
+
+
+def test_an_artifact_leads_to_its_events(admin_client: Client, location: Location) -> None:
+    artifact = make_artifact(location)
+    link = f'href="{reverse("admin:audit_auditevent_changelist")}?q=sha256%3A{artifact.digest}"'
+    for url in (ARTIFACTS, page_of(artifact)):
+        assert link in admin_client.get(url).content.decode()
+
+
+def test_who_may_not_see_events_is_not_led_to_them(location: Location) -> None:
+    client = log_in("view_artifact")
+    for url in (ARTIFACTS, page_of(make_artifact(location))):
+        assert reverse("admin:audit_auditevent_changelist") not in client.get(url).content.decode()
+
+
+def test_markup_and_overrides_in_a_file_name_are_text(admin_client: Client, location: Location) -> None:
+    artifact = make_artifact(location, file_name="<script>\u202e'\"</script>")
+    for url in (ARTIFACTS, page_of(artifact)):
+        page = admin_client.get(url).content.decode()
+        assert "&lt;script&gt;\\u202e&#x27;&quot;&lt;/script&gt;</bdi>" in page
+
+
+def test_no_script_or_style_is_inline(admin_client: Client, location: Location) -> None:
+    """A strict Content-Security-Policy must be able to hold."""
+    for url in (LOCATIONS, page_of(location), ADD, ARTIFACTS, page_of(make_artifact(location))):
+        page = admin_client.get(url).content.decode()
+        assert not re.search(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son[a-z]+=", page)
