@@ -12,13 +12,11 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import nats
 import nats.errors
 import nats.js.errors
 from django.conf import settings
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import PubAck
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +64,8 @@ class Publisher:
         self._client: Client | None = None
         self._stream: JetStreamContext | None = None
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="audit-publisher", daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="audit-publisher", daemon=True)
+        self._thread.start()
 
     def connect(self) -> None:
         """Make sure there is a connection; raise Unreachable."""
@@ -78,9 +77,10 @@ class Publisher:
 
     def close(self) -> None:
         """Close the connection and stop the loop."""
-        if self._client is not None:
-            self._run(self._client.close(), CONNECT_TIMEOUT)
+        self._run(self._disconnect(), CONNECT_TIMEOUT)
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, _T], timeout: float) -> _T:
         # The inner timeouts come first; this one only keeps a task from waiting for ever on a broken loop.
@@ -89,12 +89,12 @@ class Publisher:
     async def _connect(self) -> JetStreamContext:
         if self._client is not None and self._stream is not None and self._client.is_connected:
             return self._stream
-        if self._client is not None:
-            await self._client.close()
+        await self._disconnect()
+        self._client = Client()
         try:
             # One attempt: whether to try again is the outbox's business. (`allow_reconnect=False` would not fail fast.)
-            self._client = await asyncio.wait_for(
-                nats.connect(
+            await asyncio.wait_for(
+                self._client.connect(
                     self._servers,
                     name="artifact-cas",
                     connect_timeout=CONNECT_TIMEOUT,
@@ -105,18 +105,19 @@ class Publisher:
                 CONNECT_TIMEOUT * 1.5,
             )
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            self._client = None
+            await self._disconnect()
             raise Unreachable(_reason(error)) from error
         self._stream = self._client.jetstream()
         return self._stream
 
+    async def _disconnect(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+        self._client = self._stream = None
+
     async def _publish(self, messages: Sequence[Message]) -> list[Outcome]:
         stream = await self._connect()
-        sent = [await _send(stream, message) for message in messages]
-        acks = [result for result in sent if isinstance(result, asyncio.Future)]
-        if acks:
-            await asyncio.wait(acks, timeout=ACK_TIMEOUT)
-        return [result if isinstance(result, Rejected) else _outcome(result) for result in sent]
+        return list(await asyncio.gather(*(_publish_one(stream, message) for message in messages)))
 
 
 async def _ignore(error: Exception) -> None:
@@ -124,27 +125,20 @@ async def _ignore(error: Exception) -> None:
     logger.debug("NATS: %s", error)
 
 
-async def _send(stream: JetStreamContext, message: Message) -> "asyncio.Future[PubAck] | Rejected":
+async def _publish_one(stream: JetStreamContext, message: Message) -> Outcome:
+    # Not `publish_async`: nats-py 2.16 raises an error answer inside its own callback, and the future never ends.
     try:
-        return await stream.publish_async(
+        ack = await stream.publish(
             message.subject,
             message.payload.encode(),
-            wait_stall=ACK_TIMEOUT,
+            timeout=ACK_TIMEOUT,
             headers={"Nats-Msg-Id": message.message_id},
         )
     except (nats.errors.MaxPayloadError, nats.errors.BadSubjectError) as error:
         return Rejected(_reason(error), is_permanent=True)
     except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
         return Rejected(_reason(error))
-
-
-def _outcome(ack: "asyncio.Future[PubAck]") -> Outcome:
-    if not ack.done():
-        ack.cancel()
-        return Rejected("no ack in time")
-    if (error := ack.exception()) is not None:
-        return Rejected(_reason(error))
-    return Ack(ack.result().seq, bool(ack.result().duplicate))
+    return Ack(ack.seq, bool(ack.duplicate))
 
 
 def _reason(error: BaseException) -> str:

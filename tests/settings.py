@@ -30,4 +30,7 @@ os.environ["CAS_CREDENTIAL_KEYS"] = Fernet.generate_key().decode()
 
 from casproject.settings import *  # noqa: E402, F403
 
+if not os.environ.get("DATABASE_URL"):
+    # A file, as in production: threads have connections of their own, and wait for locks.
+    DATABASES["default"]["TEST"] = {"NAME": str(_data / "test.sqlite3")}  # noqa: F405
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the real one is slow on purpose

@@ -1,0 +1,135 @@
+"""Where events wait that the database could not take."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from django.db import OperationalError, connection, connections
+from pytest_django import Settings
+
+from audit import journal
+from audit.models import AuditEvent
+from tests.factories import make_event
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, settings: Settings) -> Path:
+    settings.CAS_DATA_DIR = tmp_path
+    return tmp_path / "journal"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("url", "state"), [("", "local"), ("nats://127.0.0.1:1", "pending")])
+def test_event_comes_out_as_it_went_in(url: str, state: str, settings: Settings) -> None:
+    settings.NATS_URL = url
+    event = make_event(file_name="ünï\u2028.txt", skipped=True)
+    journal.append(event)
+    assert journal.take_in() == 1
+    row = AuditEvent.objects.get()
+    assert (row.payload, row.event_id, row.state) == (event.payload(), event.event_id, state)
+    assert journal.pending() == []
+
+
+def test_event_counts_only_when_file_and_folder_are_synced(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def note_fsync(descriptor: int) -> None:
+        steps.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().suffix or 'folder'}")
+        fsync(descriptor)
+
+    def note_replace(path: Path, target: Path) -> Path:
+        steps.append("rename")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    journal.append(make_event())
+    assert steps == ["sync .partial", "rename", "sync folder"]
+
+
+@pytest.mark.django_db
+def test_events_are_taken_in_oldest_first() -> None:
+    for timestamp in (3, 1, 2):
+        journal.append(make_event(timestamp_ns=1_795_509_390_000_000_000 + timestamp))
+    journal.take_in()
+    times = [row.payload.split('"Timestamp":"')[1][:30] for row in AuditEvent.objects.order_by("id")]
+    assert times == sorted(times)
+
+
+@pytest.mark.django_db
+def test_event_whose_row_was_written_before_a_crash_is_not_doubled() -> None:
+    event = make_event()
+    journal.append(event)
+    AuditEvent.of(event, "published").save()  # type: ignore[arg-type]
+    journal.take_in()
+    assert AuditEvent.objects.get().state == "published"
+    assert journal.pending() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_several_processes_take_each_event_in_once() -> None:
+    for _ in range(30):
+        journal.append(make_event())
+
+    def take_in() -> None:
+        journal.take_in()
+        connections.close_all()
+
+    with ThreadPoolExecutor(4) as pool:
+        for future in [pool.submit(take_in) for _ in range(4)]:
+            future.result()
+    assert AuditEvent.objects.count() == 30
+    assert journal.pending() == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"event_id": "x"}', "null"])
+def test_file_that_is_no_event_is_set_aside_and_others_go_on(text: str, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "0-bad.json").write_text(text)
+    journal.append(make_event())
+    assert journal.take_in() == 1
+    assert [path.name for path in folder.iterdir()] == ["0-bad.bad"]
+
+
+@pytest.mark.django_db
+def test_half_written_file_of_a_crash_is_left_alone(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "1-x.partial").write_text('{"event_id":')
+    assert journal.take_in() == 0
+
+
+@pytest.fixture
+def refusing_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OperationalError("database is locked")
+
+    with connection.execute_wrapper(refuse):
+        yield
+
+
+@pytest.mark.django_db
+def test_database_that_still_refuses_loses_nothing(refusing_database: None) -> None:
+    journal.append(make_event())
+    journal.append(make_event())
+    assert journal.take_in() == 0
+    assert len(journal.pending()) == 2
+
+
+def test_full_disk_leaves_the_whole_event_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    event = make_event()
+    journal.append(event)
+    assert journal.pending() == []
+    (record,) = caplog.records
+    assert record.levelname == "CRITICAL"
+    assert str(event.event_id) in record.getMessage()
+    assert event.digest in record.getMessage()

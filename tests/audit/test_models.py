@@ -1,0 +1,58 @@
+"""The trail only grows."""
+
+import pytest
+from django.db import connection
+from django.db.models import F
+
+from audit.models import AppendOnlyError, AuditEvent, State
+from tests.factories import make_row
+
+pytestmark = pytest.mark.django_db
+
+
+def test_row_says_what_its_event_says() -> None:
+    row = make_row(file_name="a.txt", size_bytes=12, skipped=True)
+    row.refresh_from_db()
+    assert (row.file_name, row.size_bytes, row.skipped, row.state) == ("a.txt", 12, True, "pending")
+    assert row.payload.startswith('{"EventType":"AUDIT_EVENT"')
+    assert row.subject == "audit.casartifact.casartifactuploaded"
+    assert str(row) == f"CASArtifactUploaded {row.event_id}"
+
+
+def test_saved_row_cannot_be_saved_again() -> None:
+    row = make_row()
+    row.file_name = "another"
+    with pytest.raises(AppendOnlyError):
+        row.save()
+
+
+def test_row_cannot_be_deleted() -> None:
+    row = make_row()
+    with pytest.raises(AppendOnlyError):
+        row.delete()
+    with pytest.raises(AppendOnlyError):
+        AuditEvent.objects.all().delete()
+    assert AuditEvent.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "column", ["file_name", "digest", "org_id", "size_bytes", "payload", "occurred_at", "event_id"]
+)
+def test_history_cannot_be_updated(column: str) -> None:
+    row = make_row()
+    with pytest.raises(AppendOnlyError, match=column):
+        AuditEvent.objects.update(**{column: getattr(row, column)})
+    with pytest.raises(AppendOnlyError, match=column):
+        AuditEvent.objects.bulk_update([row], [column])
+
+
+def test_delivery_can_be_updated() -> None:
+    make_row()
+    AuditEvent.objects.update(state=State.FAILED, last_error="because", attempts=F("attempts") + 1)
+    assert AuditEvent.objects.get().state == "failed"
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="the plan is written as SQLite writes it")
+def test_looking_for_pending_rows_uses_an_index_of_those_alone() -> None:
+    plan = AuditEvent.objects.filter(state=State.PENDING).order_by("id")[:256].explain()
+    assert "audit_pending" in plan

@@ -1,0 +1,167 @@
+"""Waking the publisher, from a thread that nothing of the broker gets out of."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.conf import settings as project_settings
+from pytest_django import Settings
+
+from audit import journal, nudge
+from audit.models import AuditEvent
+from audit.nudge import Nudger
+from tests.factories import make_event
+from tests.servers import wait_until
+
+
+@pytest.fixture(autouse=True)
+def _nats_is_configured(settings: Settings, tmp_path: Path) -> None:
+    settings.NATS_URL = "nats://127.0.0.1:1"
+    settings.CAS_DATA_DIR = tmp_path
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One entry a message."""
+    messages: list[None] = []
+    monkeypatch.setattr(nudge, "send", lambda: messages.append(None))
+    return messages
+
+
+def test_burst_of_events_becomes_a_few_messages(sent: list[None]) -> None:
+    nudger = Nudger()
+    for _ in range(1000):
+        nudger.wake()
+    wait_until(lambda: sent, what="a message is sent")
+    time.sleep(nudge.INTERVAL * 4)
+    assert 1 <= len(sent) <= 4
+
+
+def test_event_after_a_nudge_gets_one_of_its_own(sent: list[None]) -> None:
+    nudger = Nudger()
+    nudger.wake()
+    wait_until(lambda: len(sent) == 1, what="the first")
+    nudger.wake()
+    wait_until(lambda: len(sent) == 2, what="the second")
+
+
+def test_failing_broker_is_logged_once_and_used_again_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempts: list[bool] = []
+    broken = True
+
+    def send() -> None:
+        attempts.append(broken)
+        if broken:
+            raise ConnectionRefusedError("no broker")
+
+    monkeypatch.setattr(nudge, "send", send)
+    monkeypatch.setattr(nudge, "PAUSE", 0.01)
+    nudger = Nudger()
+    for count in (1, 2, 3):
+        nudger.wake()
+        wait_until(lambda count=count: len(attempts) >= count, what="an attempt")  # type: ignore[misc]
+    broken = False
+    nudger.wake()
+    wait_until(lambda: attempts[-1] is False, what="an attempt that succeeds")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "no broker" in caplog.text
+
+
+def test_nothing_is_sent_where_nats_is_not_configured(sent: list[None], settings: Settings) -> None:
+    settings.NATS_URL = ""
+    nudger = Nudger()
+    seen: list[None] = []
+    original = nudger._work
+    nudger._work = lambda: seen.append(None) or original()  # type: ignore[method-assign,func-returns-value]
+    nudger.wake()
+    wait_until(lambda: seen, what="the thread has worked")
+    assert sent == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_thread_takes_the_journal_in(sent: list[None]) -> None:
+    journal.append(make_event())
+    Nudger().wake()
+    wait_until(lambda: AuditEvent.objects.exists() and not journal.pending(), what="the event is in the trail")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_thread_comes_back_for_what_the_database_refused(sent: list[None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nudge, "JOURNAL_INTERVAL", 0.05)
+    tries: list[None] = []
+    take_in = journal.take_in
+
+    def refuse_once() -> int:
+        tries.append(None)
+        return 0 if len(tries) == 1 else take_in()
+
+    monkeypatch.setattr(journal, "take_in", refuse_once)
+    journal.append(make_event())
+    Nudger().wake()  # once; the second try is the thread's own
+    wait_until(lambda: not journal.pending(), what="the journal is empty")
+
+
+def test_message_names_the_task_and_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(current_app, "send_task", lambda *args, **options: sent.append((args, options)))
+    nudge.send()
+    assert sent == [(("audit.tasks.publish_pending",), {"expires": nudge.EXPIRES, "retry": False})]
+
+
+def run(script: str, **environment: str) -> str:
+    """Run a script in a process of its own, over this test run's settings."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import django; django.setup()\n{script}"],
+        env={**os.environ, "PYTHONPATH": str(project_settings.BASE_DIR), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_forked_process_has_a_thread_of_its_own() -> None:
+    script = """
+import os, time
+from django.conf import settings
+from audit import nudge
+settings.NATS_URL = "nats://127.0.0.1:1"
+nudge.send = lambda: os.write(1, f"{os.getpid()}\\n".encode())
+nudge.wake()
+time.sleep(0.3)
+child = os.fork()
+nudge.wake()
+time.sleep(0.3)
+if child:
+    os.waitpid(child, 0)
+os._exit(0)
+"""
+    assert len(set(run(script).split())) == 2
+
+
+def test_broker_that_never_answers_holds_nobody_up() -> None:
+    script = """
+import socket, threading, time
+listener = socket.create_server(("127.0.0.1", 0))
+from casproject.celery import app
+app.conf.broker_url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+from django.conf import settings
+from audit import nudge
+settings.NATS_URL = "nats://127.0.0.1:1"
+started = time.perf_counter()
+for _ in range(100):
+    nudge.wake()
+print(time.perf_counter() - started)
+listener.accept()  # it was asked, and does not answer
+import os; os._exit(0)
+"""
+    assert float(run(script).splitlines()[0]) < 1

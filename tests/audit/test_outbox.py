@@ -1,0 +1,179 @@
+"""Claims, marks and backing off. These tests run on SQLite and, by test_outbox_postgres.py, on PostgreSQL."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.db import connection, connections, transaction
+from django.utils import timezone
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audit import outbox, publisher
+from audit.models import AuditEvent, State
+from audit.publisher import Ack, Message, Outcome, Rejected
+from tests.factories import make_row
+
+pytestmark = pytest.mark.django_db
+
+
+def test_oldest_are_claimed_first_and_no_more_than_asked_for() -> None:
+    rows = [make_row() for _ in range(5)]
+    assert [event.pk for event in outbox.claim(3)] == [row.pk for row in rows[:3]]
+    assert [event.pk for event in outbox.claim(3)] == [row.pk for row in rows[3:]]
+    assert outbox.claim(3) == []
+
+
+def test_claim_whose_worker_died_is_claimed_again_when_its_lease_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = make_row()
+    monkeypatch.setattr(outbox, "LEASE", timedelta(seconds=0.2))
+    assert len(outbox.claim(1)) == 1
+    assert outbox.claim(1) == []
+    time.sleep(0.25)
+    assert [event.pk for event in outbox.claim(1)] == [row.pk]
+
+
+@pytest.mark.parametrize("state", [State.PUBLISHED, State.FAILED, State.LOCAL])
+def test_only_pending_rows_are_claimed(state: State) -> None:
+    make_row(state)
+    assert outbox.claim(1) == []
+
+
+def test_row_that_backs_off_does_not_hold_up_others() -> None:
+    first, second = make_row(), make_row()
+    AuditEvent.objects.filter(pk=first.pk).update(due_at=timezone.now() + timedelta(minutes=1))
+    assert [event.pk for event in outbox.claim(2)] == [second.pk]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_that_claim_at_once_never_share_a_row() -> None:
+    for _ in range(60):
+        make_row()
+
+    def claim_all() -> list[int]:
+        mine: list[int] = []
+        while events := outbox.claim(4):
+            mine += [event.pk for event in events]
+        connections.close_all()
+        return mine
+
+    with ThreadPoolExecutor(4) as pool:
+        claims = [future.result() for future in [pool.submit(claim_all) for _ in range(4)]]
+    claimed = sorted(pk for claim in claims for pk in claim)
+    assert claimed == sorted(AuditEvent.objects.values_list("pk", flat=True))
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks the whole database, not rows")
+@pytest.mark.django_db(transaction=True)
+def test_locked_row_is_skipped_rather_than_waited_for() -> None:
+    locked, free = make_row(), make_row()
+
+    def claim() -> list[int]:
+        claimed = [event.pk for event in outbox.claim(2)]
+        connections.close_all()
+        return claimed
+
+    with transaction.atomic(), ThreadPoolExecutor(1) as pool:
+        AuditEvent.objects.select_for_update().get(pk=locked.pk)
+        assert pool.submit(claim).result(timeout=10) == [free.pk]
+
+
+def test_ack_makes_a_row_published() -> None:
+    make_row()
+    (event,) = outbox.claim(1)
+    outbox.mark([event], [Ack(42)])
+    row = AuditEvent.objects.get()
+    assert (row.state, row.stream_sequence, row.attempts) == ("published", 42, 1)
+    assert row.published_at is not None
+    assert abs(timezone.now() - row.published_at) < timedelta(minutes=1)
+
+
+def test_ack_of_a_duplicate_is_success() -> None:
+    make_row()
+    (event,) = outbox.claim(1)
+    outbox.mark([event], [Ack(42, is_duplicate=True)])
+    assert AuditEvent.objects.get().state == "published"
+
+
+def test_transient_rejection_waits_and_is_tried_again() -> None:
+    make_row()
+    (event,) = outbox.claim(1)
+    outbox.mark([event], [Rejected("no ack in time")])
+    row = AuditEvent.objects.get()
+    assert (row.state, row.attempts, row.last_error) == ("pending", 1, "no ack in time")
+    assert row.due_at > timezone.now()
+
+
+def test_permanent_rejection_is_the_end_with_its_reason() -> None:
+    make_row()
+    (event,) = outbox.claim(1)
+    outbox.mark([event], [Rejected("MaxPayloadError", is_permanent=True)])
+    row = AuditEvent.objects.get()
+    assert (row.state, row.last_error) == ("failed", "MaxPayloadError")
+
+
+def test_each_row_of_a_claim_has_its_own_outcome() -> None:
+    rows = [make_row() for _ in range(3)]
+    events = outbox.claim(3)
+    outbox.mark(events, [Ack(1), Rejected("later"), Ack(2)])
+    found = {row.pk: (row.state, row.stream_sequence) for row in AuditEvent.objects.all()}
+    assert found == {
+        rows[0].pk: ("published", 1),
+        rows[1].pk: ("pending", None),
+        rows[2].pk: ("published", 2),
+    }
+
+
+def test_late_rejection_does_not_undo_what_another_worker_published() -> None:
+    make_row()
+    (event,) = outbox.claim(1)
+    outbox.mark([event], [Ack(42)])
+    outbox.mark([event], [Rejected("no ack in time")])
+    assert AuditEvent.objects.get().state == "published"
+
+
+@given(attempts=st.integers(min_value=0, max_value=2**31))
+def test_pauses_grow_to_a_bound_and_are_never_none(attempts: int) -> None:
+    ceiling = min(outbox.MAX_BACKOFF, 2.0 ** min(attempts, 30))
+    assert ceiling / 2 <= outbox.backoff(attempts) <= ceiling
+
+
+class FakeNats:
+    """Gives every message the same outcome, and remembers how many came at a time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, outcome: Outcome) -> None:
+        self.batches: list[int] = []
+        self._outcome = outcome
+        monkeypatch.setattr(publisher, "connect", lambda: None)
+        monkeypatch.setattr(publisher, "publish", self._publish)
+        monkeypatch.setattr(outbox, "BATCH", 2)
+
+    def _publish(self, messages: Sequence[Message]) -> list[Outcome]:
+        self.batches.append(len(messages))
+        return [self._outcome] * len(messages)
+
+
+def test_publishing_goes_on_until_nothing_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(5):
+        make_row()
+    nats = FakeNats(monkeypatch, Ack(1))
+    assert outbox.publish_pending() is False
+    assert nats.batches == [2, 2, 1]
+
+
+def test_publishing_stops_at_its_share_and_says_that_there_may_be_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(5):
+        make_row()
+    nats = FakeNats(monkeypatch, Ack(1))
+    assert outbox.publish_pending(batches=2) is True
+    assert nats.batches == [2, 2]
+
+
+def test_publishing_stops_after_a_batch_that_got_no_ack(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(5):
+        make_row()
+    nats = FakeNats(monkeypatch, Rejected("no ack in time"))
+    assert outbox.publish_pending() is False
+    assert nats.batches == [2]

@@ -1,0 +1,184 @@
+"""Publishing to a real NATS, and to one that is away, frozen, full or without the stream."""
+
+import asyncio
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nats as nats_client
+import pytest
+from nats.js import JetStreamContext
+from nats.js.api import DiscardPolicy, StreamConfig
+
+from audit import publisher
+from audit.publisher import Ack, Message, Publisher, Rejected, Unreachable
+from tests.servers import NatsServer, wait_until
+
+SUBJECT = "audit.casartifact.casartifactuploaded"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NatsServer]:
+    """A NATS of the test's own, with an `audit` stream."""
+    server = NatsServer(tmp_path / "nats")
+    server.start()
+    with_jetstream(server, lambda js: js.add_stream(name="audit", subjects=["audit.>"]))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def client(server: NatsServer) -> Iterator[Publisher]:
+    publisher = Publisher(server.url)
+    yield publisher
+    publisher.close()
+
+
+def with_jetstream(server: NatsServer, work: Any) -> Any:
+    """Run a coroutine function over a connection of its own."""
+
+    async def run() -> Any:
+        async with await nats_client.connect(server.url) as connection:
+            return await work(connection.jetstream())
+
+    return asyncio.run(run())
+
+
+def messages(count: int, text: str = "{}") -> list[Message]:
+    return [Message(SUBJECT, text, str(uuid.uuid4())) for _ in range(count)]
+
+
+def test_acks_come_in_order_with_their_sequences(client: Publisher) -> None:
+    assert client.publish(messages(1000)) == [Ack(sequence) for sequence in range(1, 1001)]
+
+
+def test_message_is_on_the_wire_as_it_was_given(client: Publisher, server: NatsServer) -> None:
+    message = Message(SUBJECT, '{"name":"ünï \\u003c"}', "the-id")
+    client.publish([message])
+
+    async def first(js: JetStreamContext) -> Any:
+        return await js.get_msg("audit", 1)
+
+    stored = with_jetstream(server, first)
+    assert stored.data == message.payload.encode()
+    assert stored.subject == SUBJECT
+    assert stored.headers == {"Nats-Msg-Id": "the-id"}
+
+
+def test_message_that_the_stream_has_is_a_duplicate(client: Publisher) -> None:
+    batch = messages(2)
+    client.publish(batch)
+    assert client.publish(batch) == [Ack(1, is_duplicate=True), Ack(2, is_duplicate=True)]
+
+
+def test_one_connection_serves_many_batches(client: Publisher) -> None:
+    client.publish(messages(1))
+    connection = client._client
+    assert connection is not None
+    subscriptions = len(connection._subs)
+    for _ in range(20):
+        client.publish(messages(3))
+    assert client._client is connection
+    assert len(connection._subs) == subscriptions
+
+
+def test_too_large_a_message_never_will_be_taken_and_holds_up_no_other(client: Publisher) -> None:
+    large = messages(1, "x" * 2_000_000)
+    small = messages(1)
+    rejected, ack = client.publish([*large, *small])
+    assert isinstance(rejected, Rejected)
+    assert rejected.is_permanent
+    assert "MaxPayload" in rejected.reason
+    assert isinstance(ack, Ack)
+
+
+def test_missing_stream_is_a_rejection_that_passes(client: Publisher) -> None:
+    (outcome,) = client.publish([Message("nobody.listens", "{}", "id")])
+    assert isinstance(outcome, Rejected)
+    assert not outcome.is_permanent
+    assert "NoStreamResponse" in outcome.reason
+
+
+def test_full_stream_is_a_rejection_that_passes(client: Publisher, server: NatsServer) -> None:
+    config = StreamConfig(name="audit", subjects=["audit.>"], max_msgs=1, discard=DiscardPolicy.NEW)
+    with_jetstream(server, lambda js: js.update_stream(config))
+    first, second = client.publish(messages(2))
+    assert first == Ack(1)
+    assert isinstance(second, Rejected)
+    assert not second.is_permanent
+    assert "maximum messages" in second.reason
+
+
+def test_absent_server_is_unreachable_at_once(client: Publisher, server: NatsServer) -> None:
+    server.stop()
+    started = time.monotonic()
+    with pytest.raises(Unreachable):
+        client.connect()
+    assert time.monotonic() - started < publisher.CONNECT_TIMEOUT
+
+
+def test_server_that_never_answers_is_unreachable_in_time(
+    client: Publisher, server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "CONNECT_TIMEOUT", 0.2)
+    os.kill(server.process.pid, signal.SIGSTOP)
+    with pytest.raises(Unreachable):
+        client.connect()
+    os.kill(server.process.pid, signal.SIGCONT)
+
+
+def test_server_that_freezes_leaves_the_outcome_open(
+    client: Publisher, server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "ACK_TIMEOUT", 0.3)
+    client.connect()
+    os.kill(server.process.pid, signal.SIGSTOP)
+    batch = messages(2)
+    assert client.publish(batch) == [Rejected("TimeoutError: nats: timeout")] * 2
+    os.kill(server.process.pid, signal.SIGCONT)
+    # They had arrived all the same: sent again they are duplicates.
+    wait_until(lambda: client.publish(batch) == [Ack(1, is_duplicate=True), Ack(2, is_duplicate=True)])
+
+
+def test_same_publisher_works_again_when_the_server_is_back(client: Publisher, server: NatsServer) -> None:
+    client.publish(messages(1))
+    server.stop()
+    with pytest.raises(Unreachable):
+        client.publish(messages(1))
+    server.start()
+    assert client.publish(messages(1)) == [Ack(2)]
+
+
+def test_connection_that_breaks_under_a_batch_is_a_rejection(
+    client: Publisher, server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "ACK_TIMEOUT", 0.5)
+    client.connect()
+    os.kill(server.process.pid, signal.SIGSTOP)  # so that nothing is acked before it is gone
+    batch = messages(1)
+
+    killer = threading.Timer(0.1, server.stop)
+    killer.start()
+    (outcome,) = client.publish(batch)
+    killer.join()
+    assert isinstance(outcome, Rejected)
+    assert not outcome.is_permanent
+
+
+def test_process_has_one_publisher_and_a_fork_another(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher, "_publisher", None)
+    publisher.connect()
+    first = publisher._this_process()
+    assert publisher._this_process() is first
+    assert publisher._publisher is not None
+    monkeypatch.setattr(publisher, "_publisher", (publisher._publisher[0] - 1, first))
+    second = publisher._this_process()
+    assert second is not first
+    assert isinstance(publisher.publish(messages(1))[0], Ack)
+    first.close()
+    second.close()

@@ -1,0 +1,168 @@
+"""From a signal to a row, or to the journal; never to an exception."""
+
+import uuid
+from typing import Any
+
+import pytest
+from django.conf import settings as project_settings
+from django.db import OperationalError, connections, transaction
+from django.test import Client
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
+
+from artifacts.models import Artifact, Location
+from artifacts.signals import artifact_downloaded, artifact_uploaded
+from artifacts.tokens import DOWNLOADER
+from audit import journal, nudge, receivers
+from audit.models import AuditEvent
+from tests.factories import ORGANIZATION, bearer, digest_of
+
+CONTENT = b"some content"
+URL = f"/artifacts/{digest_of(CONTENT)}"
+
+
+@pytest.fixture(autouse=True)
+def _no_journal_left() -> Any:
+    yield
+    for path in journal.pending():
+        path.unlink()
+
+
+@pytest.fixture
+def nudges(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One entry a nudge; the thread itself stays asleep."""
+    woken: list[None] = []
+    monkeypatch.setattr(nudge, "wake", lambda: woken.append(None))
+    return woken
+
+
+def values(**changes: Any) -> dict[str, Any]:
+    return {
+        "digest": digest_of(CONTENT).hex,
+        "size_bytes": 12,
+        "file_name": "a.txt",
+        "backend": "FILESYSTEM",
+        "location": "default",
+        "org_id": str(ORGANIZATION),
+        "source_internal": False,
+        **changes,
+    }
+
+
+@pytest.mark.django_db
+def test_each_transfer_becomes_a_row(client: Client, location: Location) -> None:
+    client.put(f"{URL}?filename=a.txt", CONTENT, headers=bearer())
+    client.put(f"{URL}?filename=b.txt", CONTENT, headers=bearer())
+    b"".join(client.get(URL, headers=bearer(DOWNLOADER)).streaming_content)  # type: ignore[attr-defined]
+    rows = AuditEvent.objects.order_by("id").values_list("action", "skipped", "file_name", "size_bytes", "location")
+    assert list(rows) == [
+        ("CASArtifactUploaded", False, "a.txt", 12, "default"),
+        ("CASArtifactUploaded", True, "b.txt", 12, "default"),
+        ("CASArtifactDownloaded", False, "a.txt", 12, "default"),
+    ]
+    assert {row.org_id for row in AuditEvent.objects.all()} == {ORGANIZATION}
+
+
+@pytest.mark.django_db
+def test_internal_traffic_makes_no_row() -> None:
+    artifact_uploaded.send(sender=Artifact, **values(source_internal=True))
+    assert not AuditEvent.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("org_id", ["", "acme", "1089bb36-e27b-428b-8009", "\r\nInjected: yes"])
+def test_transfer_of_no_organization_makes_a_warning_and_no_row(org_id: str, caplog: pytest.LogCaptureFixture) -> None:
+    artifact_uploaded.send(sender=Artifact, **values(org_id=org_id))
+    assert not AuditEvent.objects.exists()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "\n" not in caplog.records[0].getMessage()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("url", "state", "count"), [("", "local", 0), ("nats://127.0.0.1:1", "pending", 1)])
+def test_row_waits_for_nats_only_where_there_is_one(
+    url: str,
+    state: str,
+    count: int,
+    settings: Settings,
+    nudges: list[None],
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    settings.NATS_URL = url
+    with django_capture_on_commit_callbacks(execute=True):
+        artifact_downloaded.send(sender=Artifact, **values())
+    assert AuditEvent.objects.get().state == state
+    assert len(nudges) == count
+
+
+@pytest.mark.django_db(transaction=True)
+def test_row_goes_with_the_transaction_that_records_the_upload(settings: Settings, nudges: list[None]) -> None:
+    settings.NATS_URL = "nats://127.0.0.1:1"
+    with pytest.raises(RuntimeError):
+        upload_that_fails_later()
+    assert not AuditEvent.objects.exists()
+    assert nudges == []
+
+
+@transaction.atomic
+def upload_that_fails_later() -> None:
+    artifact_uploaded.send(sender=Artifact, **values())
+    raise RuntimeError
+
+
+def refuse(*args: object, **kwargs: object) -> None:
+    raise OperationalError("no such table: audit_auditevent")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_event_that_the_database_refuses_goes_to_the_journal_and_the_upload_succeeds(
+    client: Client, location: Location, nudges: list[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AuditEvent, "save", refuse)
+    assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
+    assert Artifact.objects.count() == 1
+    assert len(journal.pending()) == 1
+    assert len(nudges) == 1
+    monkeypatch.undo()
+    assert journal.take_in() == 1
+    assert AuditEvent.objects.get().digest == digest_of(CONTENT).hex
+
+
+@pytest.mark.django_db(transaction=True)
+def test_event_of_an_upload_that_was_not_recorded_is_not_journaled(
+    nudges: list[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AuditEvent, "save", refuse)
+    with pytest.raises(RuntimeError):
+        upload_that_fails_later()
+    assert journal.pending() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_download_without_a_database_is_journaled_at_once(nudges: list[None], monkeypatch: pytest.MonkeyPatch) -> None:
+    connections["default"].close()
+    with monkeypatch.context() as gone:
+        gone.setattr(connections["default"], "connect", refuse)
+        receivers.on_download(sender=Artifact, signal=artifact_downloaded, **values())
+    assert len(journal.pending()) == 1
+    assert len(nudges) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_full_disk_under_the_journal_does_not_fail_the_upload(
+    client: Client, location: Location, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(AuditEvent, "save", refuse)
+    monkeypatch.setattr(journal, "_folder", lambda: project_settings.CAS_DATA_DIR / "keys" / "token-public.pem" / "x")
+    assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
+    critical = [record.getMessage() for record in caplog.records if record.levelname == "CRITICAL"]
+    assert len(critical) == 1
+    assert digest_of(CONTENT).hex in critical[0]
+
+
+@pytest.mark.django_db
+def test_each_event_has_an_id_of_its_own() -> None:
+    for _ in range(3):
+        artifact_downloaded.send(sender=Artifact, **values())
+    ids = set(AuditEvent.objects.values_list("event_id", flat=True))
+    assert len(ids) == 3
+    assert all(isinstance(event_id, uuid.UUID) for event_id in ids)

@@ -1,0 +1,82 @@
+"""The task, from rows to a real stream."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from pytest_django import Settings
+
+from audit import journal, nudge, outbox, publisher
+from audit.models import AuditEvent, State
+from audit.tasks import publish_pending
+from tests.factories import make_event, make_row
+from tests.servers import NatsServer, free_port
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _publisher_of_its_own(monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path) -> Iterator[None]:
+    settings.CAS_DATA_DIR = tmp_path
+    monkeypatch.setattr(publisher, "_publisher", None)
+    yield
+    if publisher._publisher is not None:
+        publisher._publisher[1].close()
+
+
+def stream(since: int) -> list[dict[str, Any]]:
+    out = io.StringIO()
+    call_command("audit_stream", "read", since_sequence=since, stdout=out)
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_rows_are_published_in_order_and_marked(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "BATCH", 4)
+    for number in range(10):
+        make_row(file_name=f"{number}.txt")
+    publish_pending()
+    rows = list(AuditEvent.objects.order_by("id"))
+    assert {row.state for row in rows} == {"published"}
+    first = rows[0].stream_sequence
+    assert first is not None
+    found = stream(first)
+    assert [message["sequence"] for message in found] == [row.stream_sequence for row in rows]
+    assert [message["id"] for message in found] == [str(row.event_id) for row in rows]
+    assert [message["event"] for message in found] == [json.loads(row.payload) for row in rows]
+
+
+def test_absent_nats_leaves_rows_as_they_are_until_it_comes(
+    tmp_path: Path, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.NATS_URL = f"nats://127.0.0.1:{free_port()}"
+    row = make_row()
+    publish_pending()
+    untouched = AuditEvent.objects.get()
+    assert (untouched.state, untouched.attempts, untouched.due_at) == ("pending", 0, row.due_at)
+    assert "NATS is not reachable" in caplog.text
+
+
+def test_without_nats_nothing_is_published(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.NATS_URL = ""
+    monkeypatch.setattr(publisher, "connect", lambda: pytest.fail("it tried to connect"))
+    make_row(State.LOCAL)
+    publish_pending()
+    assert AuditEvent.objects.get().state == "local"
+
+
+def test_task_that_did_its_share_sends_for_another(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    nudges: list[None] = []
+    monkeypatch.setattr(nudge, "send", lambda: nudges.append(None))
+    monkeypatch.setattr(outbox, "publish_pending", lambda: True)
+    publish_pending()
+    assert nudges == [None]
+
+
+def test_task_publishes_what_waited_in_the_journal(nats: NatsServer) -> None:
+    journal.append(make_event())
+    publish_pending()
+    assert AuditEvent.objects.get().state == "published"
