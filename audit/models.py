@@ -77,6 +77,7 @@ class AuditEvent(models.Model):
         """Insert; raise AppendOnlyError for a row that exists."""
         if not self._state.adding:
             raise AppendOnlyError("Audit events are append-only.")
+        kwargs["force_insert"] = True  # else Django would try to update the row of a key that was given
         super().save(*args, **kwargs)
 
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:

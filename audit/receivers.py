@@ -84,9 +84,11 @@ def record(
 def _after_commit(work: Callable[[], None]) -> None:
     """Do it once the transfer is recorded, for what is rolled back was never acknowledged; outside a transaction, now.
 
-    `transaction.on_commit` alone will not do: outside a transaction it wants a database that answers.
+    `transaction.on_commit` alone will not do: outside a transaction it wants a database that answers, and of one
+    that is already lost Django ends the block without an error and without its hooks, so the transfer is acknowledged.
     """
-    if transaction.get_connection().in_atomic_block:
+    connection = transaction.get_connection()
+    if connection.in_atomic_block and not connection.needs_rollback:
         transaction.on_commit(work, robust=True)
     else:
         work()

@@ -21,6 +21,8 @@ class Usage:
 
     def add(self, data: Mapping[str, Any]) -> None:
         """Count one event, given as the `Data` of its payload; other kinds of event count nothing."""
+        if data["ActionType"] not in set(Action):
+            return  # its Info has a form of its own
         size = int(data["Info"].get("size_bytes", 0))
         if data["ActionType"] == Action.DOWNLOADED:
             self.downloads += 1

@@ -85,6 +85,22 @@ def test_read_of_what_is_not_there_yet_prints_nothing(server: NatsServer) -> Non
     assert audit_stream("read", "--since-sequence", "99") == ""
 
 
+@pytest.mark.parametrize(("gone", "left"), [([1, 2, 3], []), ([3], [1, 2]), ([1], [2, 3])])
+def test_read_ends_where_the_stream_does_though_its_last_are_gone(
+    server: NatsServer, gone: list[int], left: list[int]
+) -> None:
+    async def remove() -> None:
+        async with await nats_client.connect(server.url) as client:
+            for sequence in gone:
+                await client.jetstream().delete_msg("chainloop-audit", sequence)
+
+    audit_stream("create")
+    publish(server, ORGANIZATION, ORGANIZATION, ORGANIZATION)
+    asyncio.run(remove())
+    assert [json.loads(line)["sequence"] for line in audit_stream("read").splitlines()] == left
+    assert audit_stream("read", "--since-sequence", "4") == ""
+
+
 @pytest.mark.parametrize("action", ["info", "read"])
 def test_missing_stream_is_said(server: NatsServer, action: str) -> None:
     with pytest.raises(CommandError, match=r"There is no stream chainloop-audit\."):

@@ -38,17 +38,22 @@ def test_worked_case_is_met_to_the_byte(vector: dict[str, Any]) -> None:
     assert f'"Info":{vector["info_bytes"]},"Digest":"{vector["digest"]}"}}}}' in event.payload()
 
 
-def test_payload_of_an_upload() -> None:
-    event = make_event(digest=HEX, size_bytes=1024, file_name="sbom.json", backend="AWS-S3", timestamp_ns=TIMESTAMP)
-    assert event.payload() == (
-        '{"EventType":"AUDIT_EVENT","Timestamp":"2026-11-24T08:36:30.293463461Z","Data":{'
-        '"ActionType":"CASArtifactUploaded","TargetType":"CASArtifact","TargetID":null,'
-        '"ActorType":"SYSTEM","ActorID":null,"ActorEmail":"","ActorName":"",'
-        '"OrgID":"1089bb36-e27b-428b-8009-d015c8737c54",'
-        f'"Description":"artifact {HEX} (1024 bytes) was uploaded",'
-        f'"Info":{{"digest":"{HEX}","size_bytes":1024,"file_name":"sbom.json","backend_type":"AWS-S3","skipped":false}},'
-        f'"Digest":"{event.entry_digest()}"}}}}'
-    )
+DOWNLOAD = {"action": Action.DOWNLOADED, "size_bytes": 1_099_511_627_777, "backend": ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("uploaded", {"size_bytes": 1024, "file_name": "a<b>&c.txt", "backend": "OCI"}),
+        ("uploaded-unnamed", {"size_bytes": 1024, "file_name": "", "backend": "OCI"}),
+        ("skipped", {"size_bytes": 0, "file_name": "sbom.cyclonedx.json", "backend": "AWS-S3", "skipped": True}),
+        ("downloaded", {"file_name": "sbom.cyclonedx.json", **DOWNLOAD}),
+        ("downloaded-unnamed", {"file_name": "", **DOWNLOAD}),
+    ],
+)
+def test_payload_is_the_golden_one_to_the_byte(name: str, values: dict[str, Any]) -> None:
+    event = make_event(digest=HEX, timestamp_ns=TIMESTAMP, **values)
+    assert event.payload() + "\n" == (Path(__file__).parent / "payloads" / f"{name}.json").read_text()
 
 
 @pytest.mark.parametrize(

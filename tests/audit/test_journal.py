@@ -1,9 +1,11 @@
 """Where events wait that the database could not take."""
 
+import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from django.db import OperationalError, connection, connections
@@ -92,6 +94,42 @@ def test_file_that_is_no_event_is_set_aside_and_others_go_on(text: str, folder: 
     (folder / "0-bad.json").write_text(text)
     journal.append(make_event())
     assert journal.take_in() == 1
+    assert [path.name for path in folder.iterdir()] == ["0-bad.bad"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "change", [{"timestamp_ns": 10**30}, {"size_bytes": None}, {"digest": "a" * 65}, {"file_name": "a" * 256}]
+)
+def test_event_that_no_database_could_take_is_set_aside_and_others_go_on(change: dict[str, Any], folder: Path) -> None:
+    journal.append(make_event())
+    (bad,) = journal.pending()
+    bad.write_text(json.dumps({**json.loads(bad.read_text()), **change}))
+    journal.append(make_event())
+    assert journal.take_in() == 1
+    assert [path.name for path in folder.iterdir()] == [bad.with_suffix(".bad").name]
+    assert AuditEvent.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_file_that_cannot_be_read_does_not_hold_up_others(folder: Path) -> None:
+    (folder / "0-x.json").mkdir(parents=True)
+    journal.append(make_event())
+    assert journal.take_in() == 1
+
+
+@pytest.mark.django_db
+def test_file_that_another_process_sets_aside_meanwhile_harms_nobody(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose_the_race(path: Path) -> NoReturn:
+        path.rename(path.with_suffix(".bad"))
+        raise ValueError
+
+    folder.mkdir()
+    (folder / "0-bad.json").write_text("{")
+    monkeypatch.setattr(journal, "_read", lose_the_race)
+    assert journal.take_in() == 0
     assert [path.name for path in folder.iterdir()] == ["0-bad.bad"]
 
 

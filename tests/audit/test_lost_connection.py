@@ -1,4 +1,4 @@
-"""A database that goes away in the middle of a transfer: what is acknowledged is still audited."""
+"""A database that goes away under a transfer: what is acknowledged is audited all the same."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from django.db import OperationalError, connection
 from django.test import Client
-from pytest_django import Settings
 
 from artifacts.models import Location
 from artifacts.tokens import DOWNLOADER
@@ -19,6 +18,8 @@ URL = f"/artifacts/{digest_of(CONTENT)}"
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+postgres_only = pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no connection to lose")
+
 
 @pytest.fixture(autouse=True)
 def _own_journal_and_no_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -26,36 +27,28 @@ def _own_journal_and_no_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setattr(nudge, "wake", lambda: None)
 
 
-def acknowledged_transfer_is_audited(status: int, *successes: int) -> None:
-    """Either the transfer was refused, or its event is in the trail or the journal. In this order: never neither."""
-
-
-def events_kept() -> list[str]:
-    """The digests of all events, the journal taken in as when the database is back."""
+def events_kept() -> list[tuple[str, str]]:
+    """What the trail has once the database is back."""
     journal.take_in()
-    return list(AuditEvent.objects.values_list("digest", flat=True))
+    return list(AuditEvent.objects.values_list("action", "digest"))
 
 
-def test_transaction_that_the_database_rolls_back_by_itself_loses_no_event(
-    client: Client, location: Location, root: Path, monkeypatch: pytest.MonkeyPatch
+def test_transaction_that_the_database_gave_up_by_itself_loses_no_event(
+    client: Client, location: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: object, **kwargs: object) -> None:
-        connection.connection.rollback()  # as SQLite does on an I/O error, savepoints and all
+        connection.connection.rollback()  # as SQLite does on an I/O error: the savepoint goes with the rest
         raise OperationalError("disk I/O error")
 
     with monkeypatch.context() as patch:
         patch.setattr(AuditEvent, "save", fail)
-        status = client.put(URL, CONTENT, headers=bearer()).status_code
-    assert status == 201
-    assert events_kept() == [digest_of(CONTENT).hex]
-
-
-postgres_only = pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no connection to lose")
+        assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
+    assert events_kept() == [("CASArtifactUploaded", digest_of(CONTENT).hex)]
 
 
 @pytest.fixture
-def suicidal_trail(transactional_db: None) -> Iterator[None]:
-    """Inserting an event ends the session that does it, until `mend`."""
+def deadly_trail(transactional_db: None) -> Iterator[None]:
+    """Whoever inserts an event has its session ended by the server, until `mend`."""
     with connection.cursor() as cursor:
         cursor.execute("""
             CREATE FUNCTION end_session() RETURNS trigger LANGUAGE plpgsql AS
@@ -73,9 +66,21 @@ def mend() -> None:
 
 @postgres_only
 def test_server_that_ends_the_connection_under_an_upload_loses_no_event(
-    client: Client, location: Location, suicidal_trail: None
+    client: Client, location: Location, deadly_trail: None
 ) -> None:
-    status = client.put(URL, CONTENT, headers=bearer()).status_code
+    assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
     mend()
-    assert status == 201
-    assert events_kept() == [digest_of(CONTENT).hex]
+    assert events_kept() == [("CASArtifactUploaded", digest_of(CONTENT).hex)]
+
+
+@postgres_only
+def test_server_that_ends_the_connection_after_a_download_loses_no_event(
+    client: Client, location: Location, root: Path, deadly_trail: None
+) -> None:
+    path = root / "sha256" / digest_of(CONTENT).hex[:2] / digest_of(CONTENT).hex
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    answer = client.get(URL, headers=bearer(DOWNLOADER))
+    assert b"".join(answer.streaming_content) == CONTENT  # type: ignore[attr-defined]
+    mend()
+    assert events_kept() == [("CASArtifactDownloaded", digest_of(CONTENT).hex)]

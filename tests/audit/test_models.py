@@ -1,11 +1,11 @@
 """The trail only grows."""
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 
 from audit.models import AppendOnlyError, AuditEvent, State
-from tests.factories import make_row
+from tests.factories import make_event, make_row
 
 pytestmark = pytest.mark.django_db
 
@@ -24,6 +24,27 @@ def test_saved_row_cannot_be_saved_again() -> None:
     row.file_name = "another"
     with pytest.raises(AppendOnlyError):
         row.save()
+
+
+def test_saving_under_the_key_of_another_row_overwrites_nothing() -> None:
+    row = make_row(file_name="true.txt")
+    forged = AuditEvent.of(make_event(file_name="forged.txt"), State.PENDING)
+    forged.pk = row.pk
+    with pytest.raises(IntegrityError), transaction.atomic():
+        forged.save()
+    assert AuditEvent.objects.get().file_name == "true.txt"
+
+
+def test_insert_that_updates_what_it_meets_is_refused() -> None:
+    row = make_row()
+    with pytest.raises(AppendOnlyError):
+        AuditEvent.objects.bulk_create(
+            [AuditEvent.of(make_event(event_id=row.event_id, file_name="forged.txt"), State.PENDING)],
+            update_conflicts=True,
+            unique_fields=["event_id"],
+            update_fields=["file_name"],
+        )
+    assert AuditEvent.objects.get().file_name == row.file_name
 
 
 def test_row_cannot_be_deleted() -> None:

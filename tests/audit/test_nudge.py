@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 from celery import current_app
 from django.conf import settings as project_settings
+from django.test import Client
 from pytest_django import Settings
 
+from artifacts.models import Location
 from audit import journal, nudge
 from audit.models import AuditEvent
 from audit.nudge import Nudger
-from tests.factories import make_event
+from tests.factories import bearer, make_event
 from tests.servers import wait_until
+
+TOKEN_KEY = (project_settings.CAS_DATA_DIR / "keys" / "token-private.pem").read_text()
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +76,38 @@ def test_failing_broker_is_logged_once_and_used_again_when_it_is_back(
     wait_until(lambda: attempts[-1] is False, what="an attempt that succeeds")
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "no broker" in caplog.text
+
+
+def test_thread_outlives_a_journal_that_cannot_be_listed(sent: list[None], monkeypatch: pytest.MonkeyPatch) -> None:
+    pending = journal.pending
+    failures = iter([OSError(24, "Too many open files")] * 2)
+
+    def list_journal() -> list[Path]:
+        if failure := next(failures, None):
+            raise failure
+        return pending()
+
+    monkeypatch.setattr(journal, "pending", list_journal)
+    monkeypatch.setattr(nudge, "PAUSE", 0.01)
+    nudger = Nudger()
+    nudger.wake()
+    wait_until(lambda: nudger.wake() or sent, seconds=5, what="a message is sent")  # type: ignore[func-returns-value]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_upload_sends_a_message_only_where_nats_is_configured(
+    client: Client, location: Location, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(current_app, "send_task", lambda name, **options: sent.append(name))
+    monkeypatch.setattr(nudge, "wake", nudge.send)  # at once, so that nothing can come later
+    headers = bearer(key=TOKEN_KEY)
+    settings.NATS_URL = ""
+    assert client.post("/artifacts/", b"one", "application/octet-stream", headers=headers).status_code == 201
+    assert sent == []
+    settings.NATS_URL = "nats://127.0.0.1:1"
+    assert client.post("/artifacts/", b"two", "application/octet-stream", headers=headers).status_code == 201
+    assert sent == ["audit.tasks.publish_pending"]
 
 
 def test_nothing_is_sent_where_nats_is_not_configured(sent: list[None], settings: Settings) -> None:

@@ -60,6 +60,27 @@ def test_absent_nats_leaves_rows_as_they_are_until_it_comes(
     assert "NATS is not reachable" in caplog.text
 
 
+def test_rows_that_waited_for_nats_are_published_when_it_is_back(tmp_path: Path, settings: Settings) -> None:
+    server = NatsServer(tmp_path / "nats")
+    settings.NATS_URL = server.url
+    server.start()
+    try:
+        call_command("audit_stream", "create", stdout=io.StringIO())
+        make_row()
+        publish_pending()
+        server.stop()
+        waiting = make_row()
+        publish_pending()
+        waiting.refresh_from_db()
+        assert (waiting.state, waiting.attempts) == ("pending", 0)
+        server.start()
+        publish_pending()
+        waiting.refresh_from_db()
+        assert (waiting.state, waiting.stream_sequence) == ("published", 2)
+    finally:
+        server.stop()
+
+
 def test_without_nats_nothing_is_published(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.NATS_URL = ""
     monkeypatch.setattr(publisher, "connect", lambda: pytest.fail("it tried to connect"))

@@ -4,6 +4,8 @@ import json
 import uuid
 from typing import Any
 
+import pytest
+
 from audit.events import Action
 from audit.usage import Usage, usage_by_organization
 from tests.factories import make_event
@@ -30,8 +32,9 @@ def test_bytes_are_summed_by_what_happened_and_by_whom() -> None:
     }
 
 
-def test_other_kinds_of_event_count_nothing() -> None:
-    other = {"Data": {"ActionType": "OrgCreated", "OrgID": str(ONE), "Info": {"size_bytes": 5}}}
+@pytest.mark.parametrize("info", [{"size_bytes": 5}, {"size_bytes": "large"}, {}, None, []])
+def test_other_kinds_of_event_count_nothing(info: object) -> None:
+    other = {"Data": {"ActionType": "OrgCreated", "OrgID": str(ONE), "Info": info}}
     assert usage_by_organization([other]) == {str(ONE): Usage()}
 
 

@@ -1,0 +1,203 @@
+"""Every error of the API: status, code, form, and what it must not tell."""
+
+import errno
+import io
+import os
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as project_settings
+from django.db import OperationalError, connection
+from django.test import Client
+
+from artifacts import services
+from artifacts.exceptions import ArtifactError
+from artifacts.models import Location
+from artifacts.tokens import DOWNLOADER, UPLOADER
+from tests.factories import bearer, digest_of, make_token
+
+pytestmark = pytest.mark.django_db
+
+CONTENT = b"some content"
+URL = f"/artifacts/{digest_of(CONTENT)}"
+
+
+def assert_problem(answer: Any, status: int, code: str) -> None:
+    assert answer.status_code == status, answer.content
+    assert answer["Content-Type"] == "application/problem+json"
+    problem = answer.json()
+    assert set(problem) == {"type", "title", "status", "code", "detail"}
+    assert (problem["status"], problem["code"], problem["type"]) == (status, code, "about:blank")
+    assert problem["detail"]
+    assert "Traceback" not in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "role", "status", "code"),
+    [
+        ("PUT", "/artifacts/sha256:123", UPLOADER, 400, "invalid_digest"),
+        ("GET", "/artifacts/nonsense", DOWNLOADER, 400, "invalid_digest"),
+        ("HEAD", "/artifacts/nonsense", DOWNLOADER, 400, "invalid_digest"),
+        ("GET", "/artifacts/nonsense/describe", DOWNLOADER, 400, "invalid_digest"),
+        ("GET", "/download/nonsense", DOWNLOADER, 400, "invalid_digest"),
+        ("PUT", f"{URL}?filename=a/b", UPLOADER, 400, "invalid_filename"),
+        ("POST", "/artifacts/?filename=%00", UPLOADER, 400, "invalid_filename"),
+        ("GET", f"/download/{digest_of(CONTENT)}?filename=%e2%80%ae", DOWNLOADER, 400, "invalid_filename"),
+        ("PUT", URL, DOWNLOADER, 403, "wrong_role"),
+        ("POST", "/artifacts/", DOWNLOADER, 403, "wrong_role"),
+        ("GET", URL, UPLOADER, 403, "wrong_role"),
+        ("GET", f"/download/{digest_of(CONTENT)}", UPLOADER, 403, "wrong_role"),
+        ("GET", URL, "admin", 403, "wrong_role"),
+        ("GET", URL, DOWNLOADER, 404, "artifact_not_found"),
+        ("PATCH", URL, DOWNLOADER, 405, "method_not_allowed"),
+        ("DELETE", URL, DOWNLOADER, 405, "method_not_allowed"),
+        ("GET", "/artifacts/", DOWNLOADER, 405, "method_not_allowed"),
+        ("GET", "/nowhere", DOWNLOADER, 404, "not_found"),
+    ],
+)
+def test_wrong_request_has_its_code(
+    client: Client, location: Location, method: str, path: str, role: str, status: int, code: str
+) -> None:
+    answer = client.generic(method, path, b"x" if method in {"PUT", "POST"} else b"", headers=bearer(role))
+    if method == "HEAD":
+        assert answer.status_code == status
+    else:
+        assert_problem(answer, status, code)
+
+
+@pytest.mark.parametrize(
+    "authorization", [None, "", "Bearer", "Bearer ", "Bearer x.y.z", "Basic YTpi", "Token", f"bearer{make_token()}"]
+)
+def test_missing_or_wrong_token_is_challenged(client: Client, location: Location, authorization: str | None) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization}
+    answer = client.put(URL, CONTENT, headers=headers)
+    assert_problem(answer, 401, "invalid_token")
+    assert answer["WWW-Authenticate"] == 'Bearer realm="artifact-cas", error="invalid_token"'
+
+
+def test_scheme_of_the_token_may_be_written_anyhow(client: Client, location: Location) -> None:
+    assert client.put(URL, CONTENT, headers={"Authorization": f"bEARER  {make_token()}"}).status_code == 201
+
+
+def test_refused_token_is_repeated_nowhere(
+    client: Client, location: Location, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    token = make_token(exp=1)
+    answer = client.get(f"/download/{digest_of(CONTENT)}", {"t": token})
+    assert_problem(answer, 401, "invalid_token")
+    out, err = capfd.readouterr()
+    for text in (answer.content.decode(), caplog.text, out, err):
+        assert token not in text
+
+
+def test_location_of_another_organization(client: Client, location: Location) -> None:
+    location.organization = uuid.uuid4()
+    location.save()
+    assert_problem(client.put(URL, CONTENT, headers=bearer()), 403, "wrong_organization")
+
+
+@pytest.mark.parametrize("claims", [{"secret-id": "unknown"}, {"backend": "AWS-S3"}])
+def test_location_that_does_not_exist(client: Client, location: Location, claims: dict[str, Any]) -> None:
+    assert_problem(client.put(URL, CONTENT, headers=bearer(**claims)), 404, "location_not_found")
+
+
+def test_short_body(client: Client, location: Location) -> None:
+    wire: dict[str, Any] = {"wsgi.input": io.BytesIO(CONTENT), "CONTENT_LENGTH": "20"}
+    answer = client.generic("PUT", URL, CONTENT, headers=bearer(), **wire)
+    assert_problem(answer, 400, "incomplete_body")
+
+
+def test_post_of_unknown_length(client: Client, location: Location) -> None:
+    headers = {**bearer(), "Transfer-Encoding": "chunked"}
+    wire: dict[str, Any] = {"wsgi.input": io.BytesIO(CONTENT)}
+    assert_problem(client.generic("POST", "/artifacts/", CONTENT, headers=headers, **wire), 411, "length_required")
+
+
+def test_post_without_any_length(client: Client, location: Location) -> None:
+    assert_problem(client.generic("POST", "/artifacts/", b"", headers=bearer()), 411, "length_required")
+
+
+def test_too_large_a_body(client: Client, location: Location) -> None:
+    assert_problem(client.put(URL, CONTENT, headers=bearer(maxbytes=5)), 413, "too_large")
+
+
+def test_range_outside(client: Client, location: Location) -> None:
+    client.put(URL, CONTENT, headers=bearer())
+    answer = client.get(URL, headers={**bearer(DOWNLOADER), "Range": "bytes=12-"})
+    assert_problem(answer, 416, "invalid_range")
+    assert answer["Content-Range"] == "bytes */12"
+
+
+def test_body_of_another_digest(client: Client, location: Location) -> None:
+    assert_problem(client.put(URL, b"other bytes", headers=bearer()), 422, "digest_mismatch")
+
+
+def test_storage_that_fails_tells_no_path(client: Client, location: Location, root: Path) -> None:
+    root.rmdir()
+    for method, role in (("PUT", UPLOADER), ("GET", DOWNLOADER)):
+        answer = client.generic(method, URL, CONTENT if method == "PUT" else b"", headers=bearer(role))
+        assert_problem(answer, 502, "storage_error")
+        assert str(root) not in answer.content.decode()
+
+
+def test_full_disk_leaves_nothing(
+    client: Client, location: Location, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", full)
+        answer = client.put(URL, CONTENT, headers=bearer())
+    assert_problem(answer, 507, "storage_full")
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+    assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
+
+
+def test_database_that_is_away(client: Client, location: Location) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OperationalError("could not connect to server at db.internal with password=hunter2")
+
+    with connection.execute_wrapper(refuse):
+        answer = client.put(URL, CONTENT, headers=bearer())
+    assert_problem(answer, 503, "unavailable")
+    assert answer["Retry-After"] == "5"
+    assert "hunter2" not in answer.content.decode()
+
+
+def test_what_nobody_foresaw_is_logged_and_not_shown(
+    client: Client, location: Location, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(services, "find", fail)
+    answer = client.get(URL, headers=bearer(DOWNLOADER))
+    assert_problem(answer, 500, "internal_error")
+    assert "secret detail" not in answer.content.decode()
+    assert "ZeroDivisionError: secret detail" in caplog.text
+
+
+def test_failure_outside_the_api_is_a_problem_too(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr("django.views.generic.base.RedirectView.get", fail)
+    client.raise_request_exception = False
+    answer = client.get("/")
+    assert_problem(answer, 500, "internal_error")
+    assert "secret detail" not in answer.content.decode()
+
+
+def test_codes_are_those_of_the_documentation() -> None:
+    table = (project_settings.BASE_DIR / "docs" / "api.md").read_text().split("## Errors")[1]
+    documented = {
+        (int(status), code)
+        for status, codes in re.findall(r"^\| (\d{3}) \| ([^|]+) \|", table, re.MULTILINE)
+        for code in re.findall(r"`(\w+)`", codes)
+    }
+    raised = {(kind.status, kind.code) for kind in ArtifactError.__subclasses__()}
+    assert documented == raised | {(404, "not_found"), (405, "method_not_allowed")}

@@ -1,0 +1,91 @@
+"""The signals: their arguments, when they are sent, and that receivers cannot harm a transfer."""
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.dispatch import Signal
+from django.test import Client
+
+from artifacts.models import Artifact, Location
+from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifact_uploaded
+from artifacts.tokens import DOWNLOADER, UPLOADER
+from tests.factories import ORGANIZATION, bearer, digest_of
+
+pytestmark = pytest.mark.django_db
+
+CONTENT = b"some content"
+URL = f"/artifacts/{digest_of(CONTENT)}"
+
+Sent = list[tuple[Signal, dict[str, Any]]]
+
+
+def test_each_transfer_sends_one_with_the_documented_arguments(
+    client: Client, location: Location, sent_signals: Sent
+) -> None:
+    internal = {"source-internal": True}
+    client.put(f"{URL}?filename=a.txt", CONTENT, headers=bearer(UPLOADER, **internal))
+    client.put(URL, CONTENT, headers=bearer())
+    b"".join(client.get(URL, headers=bearer(DOWNLOADER, **{"org-id": "acme"})))
+    common = {
+        "digest": digest_of(CONTENT).hex,
+        "size_bytes": 12,
+        "file_name": "a.txt",
+        "backend": "FILESYSTEM",
+        "location": "default",
+        "org_id": str(ORGANIZATION),
+        "source_internal": False,
+    }
+    assert sent_signals == [
+        (artifact_uploaded, {**common, "source_internal": True}),
+        (artifact_deduplicated, common),
+        (artifact_downloaded, {**common, "org_id": "acme"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "content", "query", "status"),
+    [
+        ("put", b"other bytes", "", 422),
+        ("put", CONTENT, "?filename=..", 400),
+        ("get", b"", "", 404),
+    ],
+)
+def test_failed_transfer_sends_none(
+    client: Client, location: Location, sent_signals: Sent, method: str, content: bytes, query: str, status: int
+) -> None:
+    role = UPLOADER if method == "put" else DOWNLOADER
+    answer = client.generic(method.upper(), f"{URL}{query}", content, headers=bearer(role))
+    assert answer.status_code == status
+    assert sent_signals == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_uploads_send_theirs_in_the_transaction_that_records_them(client: Client, location: Location) -> None:
+    seen: list[tuple[bool, int]] = []
+
+    def look(**values: Any) -> None:
+        seen.append((connection.in_atomic_block, Artifact.objects.count()))
+
+    for signal in (artifact_uploaded, artifact_deduplicated):
+        signal.connect(look)
+    client.put(URL, CONTENT, headers=bearer())
+    client.put(URL, CONTENT, headers=bearer())
+    for signal in (artifact_uploaded, artifact_deduplicated):
+        signal.disconnect(look)
+    assert seen == [(True, 1), (True, 1)]
+
+
+def test_receiver_that_raises_fails_no_transfer_and_is_logged(
+    client: Client, location: Location, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(**values: Any) -> None:
+        raise RuntimeError("receiver failed")
+
+    for signal in (artifact_uploaded, artifact_downloaded):
+        signal.connect(fail)
+    assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
+    assert b"".join(client.get(URL, headers=bearer(DOWNLOADER))) == CONTENT
+    for signal in (artifact_uploaded, artifact_downloaded):
+        signal.disconnect(fail)
+    assert caplog.text.count("RuntimeError: receiver failed") == 2

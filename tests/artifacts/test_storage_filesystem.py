@@ -1,0 +1,204 @@
+"""The folder: order of syncs, twins, failures, and that nothing stays behind."""
+
+import errno
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from django.core.files.storage import FileSystemStorage
+
+from artifacts.exceptions import ArtifactNotFound, StorageError, StorageFull
+from artifacts.storage.filesystem import INCOMING, FileSystemStore
+from artifacts.storage.probe import probe
+from tests.factories import digest_of
+
+CONTENT = b"some content"
+DIGEST = digest_of(CONTENT)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def store(folder: Path) -> FileSystemStore:
+    return FileSystemStore(FileSystemStorage(location=folder))
+
+
+def path_in(folder: Path) -> Path:
+    return folder / "sha256" / DIGEST.hex[:2] / DIGEST.hex
+
+
+def put(store: FileSystemStore, content: bytes = CONTENT, *, replace: bool = False) -> bool:
+    with store.stage() as staged:
+        staged.write(content)
+        return staged.place(DIGEST, replace=replace)
+
+
+def incoming(folder: Path) -> list[Path]:
+    return list((folder / INCOMING).glob("*"))
+
+
+def test_what_was_placed_can_be_read(store: FileSystemStore, folder: Path) -> None:
+    assert store.size(DIGEST) is None
+    assert put(store) is True
+    assert store.size(DIGEST) == len(CONTENT)
+    with closing(store.open(DIGEST)) as file:
+        assert file.read() == CONTENT
+    assert datetime.now(UTC) - store.modified_at(DIGEST) < timedelta(minutes=1)
+    assert incoming(folder) == []
+
+
+def test_file_is_synced_before_it_is_linked_and_folders_after(
+    store: FileSystemStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, link = os.fsync, Path.hardlink_to
+
+    def note_fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        steps.append("file" if path.is_file() else str(path.relative_to(folder)))
+        fsync(descriptor)
+
+    def note_link(path: Path, target: Path) -> None:
+        steps.append("link")
+        link(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "hardlink_to", note_link)
+    put(store)
+    shard = f"sha256/{DIGEST.hex[:2]}"
+    assert steps == ["file", ".", "sha256", "link", shard]
+
+
+def test_second_one_is_told_that_it_is_there(store: FileSystemStore, folder: Path) -> None:
+    put(store)
+    inode = path_in(folder).stat().st_ino
+    assert put(store) is False
+    assert path_in(folder).stat().st_ino == inode
+    assert incoming(folder) == []
+
+
+def test_of_many_twins_one_is_placed(store: FileSystemStore, folder: Path) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        placed = list(pool.map(lambda _: put(store), range(64)))
+    assert placed.count(True) == 1
+    assert path_in(folder).read_bytes() == CONTENT
+    assert incoming(folder) == []
+
+
+def test_replacing_swaps_the_bytes_at_once(store: FileSystemStore, folder: Path) -> None:
+    put(store, b"rotten")
+    with closing(store.open(DIGEST)) as before:
+        assert put(store, replace=True) is True
+        assert before.read() == b"rotten"  # whoever was reading goes on
+    assert path_in(folder).read_bytes() == CONTENT
+    assert incoming(folder) == []
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])
+def test_file_system_without_hard_links_gets_a_rename(
+    store: FileSystemStore, folder: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "hardlink_to", fail_with(number))
+    assert put(store) is True
+    assert path_in(folder).read_bytes() == CONTENT
+    assert incoming(folder) == []
+
+
+def fail_with(number: int) -> Callable[..., None]:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(errno.ENOSPC, StorageFull), (errno.EDQUOT, StorageFull), (errno.EIO, StorageError), (errno.EACCES, StorageError)],
+)
+@pytest.mark.parametrize("step", ["os.write", "os.fsync", "pathlib.Path.hardlink_to", "pathlib.Path.mkdir"])
+def test_failure_of_any_step_leaves_nothing(
+    store: FileSystemStore,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    number: int,
+    error: type[Exception],
+) -> None:
+    with monkeypatch.context() as disk:
+        disk.setattr(step, fail_with(number))
+        with pytest.raises(error):
+            put(store)
+    assert incoming(folder) == []
+    assert store.size(DIGEST) is None
+    assert put(store) is True
+
+
+def test_upload_that_is_given_up_leaves_nothing(store: FileSystemStore, folder: Path) -> None:
+    with store.stage() as staged:
+        staged.write(CONTENT)
+        assert len(incoming(folder)) == 1
+    assert incoming(folder) == []
+
+
+def test_block_that_the_system_takes_in_parts_is_written_whole(
+    store: FileSystemStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:5]))
+    put(store)
+    assert path_in(folder).read_bytes() == CONTENT
+
+
+def test_missing_folder_is_an_error_and_is_not_made(store: FileSystemStore, folder: Path) -> None:
+    folder.rmdir()
+    for use in (store.stage, store.check, lambda: store.size(DIGEST)):
+        with pytest.raises(StorageError):
+            use()
+    assert not folder.exists()
+
+
+def test_what_is_not_there_is_not_found(store: FileSystemStore) -> None:
+    with pytest.raises(ArtifactNotFound):
+        store.open(DIGEST)
+    with pytest.raises(ArtifactNotFound):
+        store.modified_at(DIGEST)
+    store.delete(DIGEST)
+
+
+def test_deleted_artifact_is_gone(store: FileSystemStore) -> None:
+    put(store)
+    store.delete(DIGEST)
+    assert store.size(DIGEST) is None
+
+
+def test_probe_writes_reads_and_leaves_nothing(store: FileSystemStore, folder: Path) -> None:
+    probe(store)
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+def test_probe_names_what_came_back_different(store: FileSystemStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = store._path
+
+    class Rotting(FileSystemStore):
+        def open(self, digest):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            original(digest).write_bytes(b"rot")
+            return super().open(digest)
+
+    store.__class__ = Rotting
+    with pytest.raises(StorageError, match="not what was written"):
+        probe(store)
+
+
+def test_probe_names_what_was_not_deleted(store: FileSystemStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "delete", lambda digest: None)
+    with pytest.raises(StorageError, match="did not delete"):
+        probe(store)

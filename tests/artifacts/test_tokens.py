@@ -1,0 +1,272 @@
+"""Tokens: every claim, every way to be wrong, and what is remembered."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from django.conf import settings as project_settings
+from pytest_django import Settings
+
+from artifacts.exceptions import InvalidToken
+from artifacts.tokens import (
+    AUDIENCE,
+    DOWNLOADER,
+    UPLOADER,
+    BadKeyFile,
+    Grant,
+    TokenKey,
+    TokenVerifier,
+    load_keys,
+    verify_token,
+)
+from tests.factories import ORGANIZATION, make_token
+
+
+def pem_of(key: Any) -> str:
+    text: str = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return text
+
+
+def public_pem_of(key: Any) -> bytes:
+    pem: bytes = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return pem
+
+
+def jwk_of(key: ec.EllipticCurvePrivateKey, **members: Any) -> dict[str, Any]:
+    jwk: dict[str, Any] = jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    return {**jwk, **members}
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP521R1())
+
+
+def claim(name: str, value: Any) -> dict[str, Any]:
+    """A claim whose name is no Python identifier."""
+    return {name: value}
+
+
+def refusal(token: str) -> str:
+    with pytest.raises(InvalidToken) as caught:
+        verify_token(token)
+    return str(caught.value)
+
+
+def test_grant_is_what_the_claims_say() -> None:
+    claims: dict[str, Any] = {"source-internal": True, "secret-id": "s", "backend": "AWS-S3", "maxbytes": 10}
+    assert verify_token(make_token(DOWNLOADER, **claims)) == Grant(
+        role="downloader",
+        backend="AWS-S3",
+        secret_id="s",
+        max_bytes=10,
+        org_id=str(ORGANIZATION),
+        source_internal=True,
+    )
+
+
+def test_absent_claims_have_their_defaults() -> None:
+    grant = verify_token(make_token(**claim("org-id", None)))
+    assert (grant.max_bytes, grant.org_id, grant.source_internal) == (0, "", False)
+
+
+@pytest.mark.parametrize("audience", [AUDIENCE, [AUDIENCE], ["another", AUDIENCE]])
+def test_audience_may_be_one_or_several(audience: Any) -> None:
+    assert verify_token(make_token(aud=audience)).role == UPLOADER
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({"exp": int(time.time()) - 1}, "expired"),
+        ({"exp": None}, "lacks a required claim"),
+        ({"exp": "soon"}, "not valid"),
+        ({"nbf": int(time.time()) + 600}, "not valid yet"),
+        ({"iat": int(time.time()) + 600}, "not valid yet"),
+        ({"aud": None}, "lacks a required claim"),
+        ({"aud": "another"}, "is not for"),
+        ({"aud": []}, "lacks a required claim"),
+        ({"role": None}, "role"),
+        ({"role": 1}, "role"),
+        ({"backend": None}, "backend"),
+        ({"secret-id": None}, "secret-id"),
+        ({"secret-id": ["default"]}, "secret-id"),
+        ({"maxbytes": -1}, "negative"),
+        ({"maxbytes": True}, "maxbytes"),
+        ({"maxbytes": "10"}, "maxbytes"),
+        ({"maxbytes": 10.0}, "maxbytes"),
+        ({"org-id": 7}, "org-id"),
+        ({"source-internal": "true"}, "source-internal"),
+        ({"source-internal": 1}, "source-internal"),
+    ],
+)
+def test_wrong_claim_is_refused_with_its_reason(claims: dict[str, Any], reason: str) -> None:
+    assert reason in refusal(make_token(**claims))
+
+
+@pytest.mark.parametrize("token", ["", "nonsense", "a.b.c", "..", "é.é.é"])
+def test_what_is_no_token_is_refused(token: str) -> None:
+    assert "not a JWT" in refusal(token)
+
+
+def test_signature_of_another_key_is_refused() -> None:
+    assert "no known key" in refusal(make_token(key=pem_of(new_key())))
+
+
+def test_changed_token_is_refused() -> None:
+    head, _, signature = make_token().split(".")
+    _, claims, _ = make_token(**claim("secret-id", "another")).split(".")
+    assert "no known key" in refusal(f"{head}.{claims}.{signature}")
+
+
+def claims() -> dict[str, Any]:
+    return {"aud": AUDIENCE, "exp": int(time.time()) + 600, "role": UPLOADER, "backend": "X", "secret-id": "y"}
+
+
+def test_unsigned_token_is_refused() -> None:
+    assert "ES512" in refusal(jwt.encode(claims(), "", "none"))
+
+
+def test_token_signed_with_the_public_key_as_a_secret_is_refused() -> None:
+    head = jwt.utils.base64url_encode(b'{"alg":"HS256","typ":"JWT"}').decode()
+    body = jwt.utils.base64url_encode(json.dumps(claims()).encode()).decode()
+    public = Path(project_settings.CAS_TOKEN_KEYS[0]).read_bytes()
+    algorithm = jwt.get_algorithm_by_name("HS256")
+    signature = algorithm.sign(f"{head}.{body}".encode(), public)
+    assert "ES512" in refusal(f"{head}.{body}.{jwt.utils.base64url_encode(signature).decode()}")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "key"),
+    [
+        ("ES256", ec.generate_private_key(ec.SECP256R1())),
+        ("ES384", ec.generate_private_key(ec.SECP384R1())),
+        ("RS256", rsa.generate_private_key(public_exponent=65537, key_size=2048)),
+    ],
+)
+def test_other_algorithm_is_refused(algorithm: str, key: Any) -> None:
+    assert "ES512" in refusal(jwt.encode(claims(), pem_of(key), algorithm))
+
+
+def test_issuer_matters_only_where_one_is_configured(settings: Settings) -> None:
+    assert verify_token(make_token(iss="anyone"))
+    settings.CAS_TOKEN_ISSUER = "control-plane"
+    assert verify_token(make_token(iss="control-plane"))
+    assert "another issuer" in refusal(make_token(iss="someone"))
+    assert "lacks a required claim" in refusal(make_token())
+
+
+class TestKeys:
+    """Which key a token is checked with."""
+
+    def test_pem_and_jwks_files_stand_side_by_side(self, tmp_path: Path, settings: Settings) -> None:
+        pem_key, jwk_key = new_key(), new_key()
+        (tmp_path / "a.pem").write_bytes(public_pem_of(pem_key))
+        (tmp_path / "b.json").write_text(json.dumps({"keys": [jwk_of(jwk_key, kid="one")]}))
+        settings.CAS_TOKEN_KEYS = [str(tmp_path / "a.pem"), str(tmp_path / "b.json")]
+        assert verify_token(make_token(key=pem_of(pem_key)))
+        assert verify_token(make_token(key=pem_of(jwk_key), headers={"kid": "one"}))
+        assert verify_token(make_token(key=pem_of(jwk_key)))  # without a kid every key is tried
+        assert verify_token(make_token(key=pem_of(pem_key), headers={"kid": "unknown here"}))
+        assert "no known key" in refusal(make_token(key=pem_of(jwk_key), headers={"kid": "two"}))
+        assert "no known key" in refusal(make_token(key=pem_of(pem_key), headers={"kid": "one"}))
+
+    def test_keys_for_other_algorithms_in_a_jwks_are_left_out(self, tmp_path: Path) -> None:
+        path = tmp_path / "keys.json"
+        other = jwk_of(ec.generate_private_key(ec.SECP256R1()), kid="other")
+        path.write_text(json.dumps({"keys": [other, {"kty": "oct", "k": "c2VjcmV0"}, jwk_of(new_key(), kid="ours")]}))
+        assert [key.kid for key in load_keys(path)] == ["ours"]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "not a key",
+            "{",
+            "{}",
+            '{"keys": []}',
+            '{"keys": 5}',
+            '{"keys": ["x"]}',
+            '{"keys": [{"kty": "EC", "crv": "P-521"}]}',
+            public_pem_of(ec.generate_private_key(ec.SECP256R1())).decode(),
+            public_pem_of(rsa.generate_private_key(public_exponent=65537, key_size=2048)).decode(),
+        ],
+    )
+    def test_file_without_a_key_of_ours_is_refused_by_name(self, text: str, tmp_path: Path) -> None:
+        path = tmp_path / "key"
+        path.write_text(text)
+        with pytest.raises(BadKeyFile, match=str(path)):
+            load_keys(path)
+
+    def test_missing_or_binary_file_is_refused_by_name(self, tmp_path: Path) -> None:
+        with pytest.raises(BadKeyFile, match="missing"):
+            load_keys(tmp_path / "missing")
+        (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(BadKeyFile, match="binary"):
+            load_keys(tmp_path / "binary")
+
+
+class TestMemory:
+    """A verified token is not verified again, for as long as it lives."""
+
+    @pytest.fixture
+    def decodings(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        seen: list[str] = []
+        decode = jwt.decode
+
+        def count(token: str, *args: Any, **kwargs: Any) -> Any:
+            seen.append(token)
+            return decode(token, *args, **kwargs)
+
+        monkeypatch.setattr(jwt, "decode", count)
+        return seen
+
+    @pytest.fixture
+    def verifier(self) -> TokenVerifier:
+        return TokenVerifier(load_keys(Path(project_settings.CAS_TOKEN_KEYS[0])), remembered=2)
+
+    def test_second_request_with_a_token_costs_no_signature(
+        self, verifier: TokenVerifier, decodings: list[str]
+    ) -> None:
+        token = make_token()
+        assert verifier.verify(token) == verifier.verify(token)
+        assert decodings == [token]
+
+    def test_remembered_token_still_expires(self, verifier: TokenVerifier, monkeypatch: pytest.MonkeyPatch) -> None:
+        token = make_token(exp=int(time.time()) + 600)
+        verifier.verify(token)
+        monkeypatch.setattr(time, "time", lambda: time.monotonic() + 1e12)
+        monkeypatch.setattr(jwt, "decode", lambda *args, **kwargs: (_ for _ in ()).throw(jwt.ExpiredSignatureError()))
+        with pytest.raises(InvalidToken, match="expired"):
+            verifier.verify(token)
+
+    def test_refused_token_is_not_remembered(self, verifier: TokenVerifier, decodings: list[str]) -> None:
+        token = make_token(exp=1)
+        for _ in range(2):
+            with pytest.raises(InvalidToken):
+                verifier.verify(token)
+        assert decodings == [token, token]
+
+    def test_only_so_many_are_remembered_and_the_least_used_goes(
+        self, verifier: TokenVerifier, decodings: list[str]
+    ) -> None:
+        one, two, three = (make_token(**claim("secret-id", name)) for name in ("one", "two", "three"))
+        for token in (one, two, one, three, one, two):
+            verifier.verify(token)
+        assert decodings == [one, two, three, two]
+
+    def test_claims_of_the_wrong_type_are_refused_each_time(self, verifier: TokenVerifier) -> None:
+        token = make_token(maxbytes="x")
+        for _ in range(2):
+            with pytest.raises(InvalidToken):
+                verifier.verify(token)
+
+
+def test_verifier_without_keys_refuses_everything() -> None:
+    empty: list[TokenKey] = []
+    with pytest.raises(InvalidToken):
+        TokenVerifier(empty).verify(make_token())
