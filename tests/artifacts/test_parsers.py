@@ -187,3 +187,68 @@ def test_range_is_for_the_artifact_that_if_range_names() -> None:
     assert parse_range(request(Range="bytes=0-0", If_Range=ETAG), 100, ETAG) == range(1)
     assert parse_range(request(Range="bytes=0-0", If_Range='"another"'), 100, ETAG) is None
     assert parse_range(request(Range="bytes=0-0", If_Range="Tue, 24 Nov 2026 08:00:00 GMT"), 100, ETAG) is None
+
+
+@pytest.mark.parametrize("query", ["filename=ü 文.txt", "filename=%C3%BC%20文.txt", "a=ÿ&filename=ü+文.txt"])
+def test_query_that_was_sent_unescaped_names_what_its_sender_typed(query: str) -> None:
+    assert parse_file_name(request(on_the_wire(query))) == "ü 文.txt"
+
+
+def test_unescaped_query_that_is_not_utf_8_is_refused() -> None:
+    with pytest.raises(InvalidFileName):
+        parse_file_name(request("filename=\xff"))
+
+
+def test_blank_name_in_the_query_still_goes_before_the_header() -> None:
+    assert parse_file_name(request("filename=", Content_Disposition="attachment; filename=h.txt")) == ""
+
+
+@pytest.mark.parametrize("value", ["UTF-8''%ff", "UTF-8''%c3", "UTF-8''%ed%a0%80"])
+def test_extended_name_that_is_not_what_it_says_is_refused_rather_than_repaired(value: str) -> None:
+    with pytest.raises(InvalidFileName):
+        parse_file_name(request(Content_Disposition=f"attachment; filename*={value}"))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "attachment; filename*=undefined''x",
+        "attachment; filename*=idna''%ff",
+        "attachment; filename*=punycode''a-%ff",
+        "attachment; filename*=UTF-8''a; filename*0*=UTF-8''b",
+        f"attachment; filename*{'9' * 5000}=x",
+    ],
+)
+def test_header_made_to_confuse_its_reader_is_refused_or_ignored(header: str) -> None:
+    with contextlib.suppress(InvalidFileName):
+        parse_file_name(request(Content_Disposition=header))
+
+
+_PIECES = ["filename", "*", "0", "1", "=", "'", '"', ";", " ", "\\", "%", "%ff", "UTF-8", "idna", "a", "\xc3", "\xbc"]
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=20))
+def test_pieces_of_a_header_in_any_order_do_no_harm(pieces: list[str]) -> None:
+    with contextlib.suppress(InvalidFileName):
+        parse_file_name(request(Content_Disposition="attachment; " + "".join(pieces)))
+
+
+@given(first=st.none() | st.integers(0, 200), last=st.none() | st.integers(0, 200), size=st.integers(0, 100))
+def test_any_range_lies_inside_or_is_refused_or_ignored(first: int | None, last: int | None, size: int) -> None:
+    header = f"bytes={'' if first is None else first}-{'' if last is None else last}"
+    try:
+        span = parse_range(request(Range=header), size, ETAG)
+    except InvalidRange:
+        assert size == 0 or last == 0 or (first is not None and first >= size)
+        return
+    if span is None:
+        assert first is last is None or (first is not None and last is not None and last < first)
+    elif first is None:
+        assert last is not None
+        assert (span.stop, len(span)) == (size, min(last, size))
+    else:
+        assert (span.start, span.stop) == (first, size if last is None else min(last + 1, size))
+
+
+def test_weak_etag_in_if_range_gets_the_whole() -> None:
+    assert parse_range(request(Range="bytes=0-0", If_Range=f"W/{ETAG}"), 100, ETAG) is None

@@ -151,6 +151,20 @@ def test_message_names_the_task_and_expires(monkeypatch: pytest.MonkeyPatch) -> 
     assert sent == [(("audit.tasks.publish_pending",), {"expires": nudge.EXPIRES, "retry": False})]
 
 
+def test_message_of_the_embedded_broker_is_one_that_a_worker_can_read() -> None:
+    current_app.loader.import_default_modules()
+    with current_app.connection_for_read() as connection:
+        queue = connection.SimpleQueue("celery")
+        queue.clear()
+        nudge.send()
+        message = queue.get(timeout=5)
+        message.ack()
+    assert current_app.conf.broker_url == "embedded://"
+    assert message.headers["task"] == "audit.tasks.publish_pending"
+    assert message.headers["task"] in current_app.tasks
+    assert message.headers["expires"]
+
+
 def run(script: str, **environment: str) -> str:
     """Run a script in a process of its own, over this test run's settings."""
     done = subprocess.run(
@@ -201,3 +215,20 @@ listener.accept()  # it was asked, and does not answer
 import os; os._exit(0)
 """
     assert float(run(script).splitlines()[0]) < 1
+
+
+def test_events_that_an_earlier_process_journaled_do_not_wait_for_the_next_failure(tmp_path: Path) -> None:
+    journal.append(make_event())
+    environment = {"CAS_DATA_DIR": str(tmp_path), "DATABASE_URL": f"sqlite:///{tmp_path}/cas.sqlite3", "NATS_URL": ""}
+    environment["DJANGO_SETTINGS_MODULE"] = "casproject.settings"
+    run("from django.core.management import call_command; call_command('migrate', verbosity=0)", **environment)
+    script = """
+import time
+import casproject.wsgi
+from audit.models import AuditEvent
+deadline = time.monotonic() + 10
+while not AuditEvent.objects.exists() and time.monotonic() < deadline:
+    time.sleep(0.05)
+print(AuditEvent.objects.count())
+"""
+    assert run(script, **environment) == "1\n"

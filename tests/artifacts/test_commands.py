@@ -1,0 +1,139 @@
+"""The management commands that play the control plane and the operator."""
+
+import io
+import stat
+import time
+from pathlib import Path
+
+import jwt
+import pytest
+from cryptography.fernet import Fernet
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from artifacts.models import Location
+from artifacts.tokens import verify_token
+from tests.factories import ORGANIZATION
+
+
+def run(*arguments: str) -> str:
+    out = io.StringIO()
+    call_command(*arguments, stdout=out, stderr=io.StringIO())
+    return out.getvalue()
+
+
+class TestMakeKeys:
+    def test_what_it_prints_are_settings_that_work(self, tmp_path: Path, settings: Settings) -> None:
+        printed = dict(line.split("=", 1) for line in run("make_keys", str(tmp_path)).splitlines())
+        assert set(printed) == {"CAS_TOKEN_KEYS", "CAS_SECRET_KEY", "CAS_CREDENTIAL_KEYS"}
+        assert len(printed["CAS_SECRET_KEY"]) >= 50
+        Fernet(printed["CAS_CREDENTIAL_KEYS"])
+        settings.CAS_TOKEN_KEYS = [printed["CAS_TOKEN_KEYS"]]
+        token = run("mint_token", "--key", str(tmp_path / "token-private.pem")).strip()
+        assert verify_token(token).role == "uploader"
+
+    def test_private_key_is_its_owners_alone(self, tmp_path: Path) -> None:
+        run("make_keys", str(tmp_path))
+        assert stat.S_IMODE((tmp_path / "token-private.pem").stat().st_mode) == 0o600
+
+    def test_key_that_exists_is_not_overwritten(self, tmp_path: Path) -> None:
+        run("make_keys", str(tmp_path))
+        before = (tmp_path / "token-private.pem").read_bytes()
+        with pytest.raises(CommandError, match="exists"):
+            run("make_keys", str(tmp_path))
+        assert (tmp_path / "token-private.pem").read_bytes() == before
+
+
+class TestMintToken:
+    def test_defaults_are_those_of_the_development_stack(self) -> None:
+        printed = run("mint_token")
+        assert printed.count("\n") == 1
+        grant = verify_token(printed.strip())
+        assert (grant.role, grant.backend, grant.secret_id) == ("uploader", "FILESYSTEM", "default")
+        assert (grant.max_bytes, grant.org_id, grant.source_internal) == (0, str(ORGANIZATION), False)
+        lifetime = jwt.decode(printed.strip(), options={"verify_signature": False})["exp"] - time.time()
+        assert 3590 < lifetime <= 3600
+
+    def test_each_option_becomes_its_claim(self) -> None:
+        options = "--role downloader --org acme --backend AWS-S3 --secret-id bucket --max-bytes 7 --source-internal"
+        grant = verify_token(run("mint_token", *options.split()).strip())
+        assert (grant.role, grant.org_id, grant.backend, grant.secret_id) == ("downloader", "acme", "AWS-S3", "bucket")
+        assert (grant.max_bytes, grant.source_internal) == (7, True)
+
+    @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("7d", 604800)])
+    def test_life_is_read_with_its_unit(self, text: str, seconds: int) -> None:
+        claims = jwt.decode(run("mint_token", "--expires-in", text).strip(), options={"verify_signature": False})
+        assert claims["exp"] - claims["iat"] == seconds
+
+    @pytest.mark.parametrize("text", ["", "h", "-5", "1w", "1.5h", "soon"])
+    def test_life_that_is_none_is_refused(self, text: str) -> None:
+        with pytest.raises(CommandError, match="is not a time such as"):
+            run("mint_token", f"--expires-in={text}")
+
+    def test_configured_issuer_is_the_tokens(self, settings: Settings) -> None:
+        settings.CAS_TOKEN_ISSUER = "control-plane"
+        assert verify_token(run("mint_token").strip())
+
+    def test_missing_key_says_what_makes_it(self, tmp_path: Path) -> None:
+        with pytest.raises(CommandError, match="make_keys"):
+            run("mint_token", "--key", str(tmp_path / "missing.pem"))
+
+
+@pytest.mark.django_db
+class TestCreateLocation:
+    def test_folder_is_made_and_kept_absolute(self, tmp_path: Path) -> None:
+        folder = tmp_path / "a" / "b"
+        assert run("create_location", "main", "--folder", str(folder)) == "Created location FILESYSTEM/main.\n"
+        assert folder.is_dir()
+        assert Location.objects.get().options == {"location": str(folder)}
+
+    def test_second_time_nothing_happens(self, tmp_path: Path) -> None:
+        run("create_location", "main", "--folder", str(tmp_path / "a"))
+        assert "exists" in run("create_location", "main", "--folder", str(tmp_path / "b"))
+        assert Location.objects.get().options == {"location": str(tmp_path / "a")}
+
+    def test_other_backends_take_their_options_as_json(self) -> None:
+        command = ["create_location", "s3", "--backend", "AWS-S3", "--options", '{"bucket_name": "b"}']
+        run(*command, "--organization", str(ORGANIZATION))
+        location = Location.objects.get()
+        assert (location.backend, location.options) == ("AWS-S3", {"bucket_name": "b"})
+        assert location.organization == ORGANIZATION
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (["--backend", "FTP"], "Unknown backend"),
+            (["--backend", "AWS-S3"], "needs: bucket_name"),
+            (["--options", "5"], "JSON object"),
+            (["--options", "{"], "invalid"),
+            (["--options", "{}", "--organization", "acme"], "valid UUID"),
+        ],
+    )
+    def test_wrong_settings_are_named(self, arguments: list[str], complaint: str) -> None:
+        with pytest.raises(CommandError, match=complaint):
+            run("create_location", "x", *arguments)
+        assert not Location.objects.exists()
+
+
+@pytest.mark.django_db
+class TestRotateCredentials:
+    def test_old_key_is_no_longer_needed(self, settings: Settings) -> None:
+        (old,) = settings.CAS_CREDENTIAL_KEYS
+        new = Fernet.generate_key().decode()
+        location = Location(name="s3", backend="AWS-S3", options={"bucket_name": "b"})
+        location.credentials = {"secret_key": "hunter2"}
+        location.save()
+        Location.objects.create(name="plain", backend="FILESYSTEM", options={"location": "/x"})
+        settings.CAS_CREDENTIAL_KEYS = [new, old]
+        assert run("rotate_credentials") == "Rotated the credentials of 1 location(s).\n"
+        settings.CAS_CREDENTIAL_KEYS = [new]
+        assert Location.objects.get(name="s3").credentials == {"secret_key": "hunter2"}
+
+    def test_one_that_is_unreadable_stops_all(self, settings: Settings) -> None:
+        good = Location(name="a", backend="AWS-S3", options={"bucket_name": "b"})
+        good.credentials = {"secret_key": "hunter2"}
+        good.save()
+        Location.objects.create(name="z", backend="AWS-S3", options={}, encrypted_credentials="garbage")
+        with pytest.raises(CommandError, match="AWS-S3/z"):
+            run("rotate_credentials")
+        assert Location.objects.get(name="a").encrypted_credentials == good.encrypted_credentials

@@ -1,0 +1,74 @@
+"""Who may import whom (docs/architecture.md), read off the source."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+PROJECT = Path(settings.BASE_DIR)
+PACKAGES = ("artifacts", "audit", "casproject", "devstack")
+PURE = [
+    "artifacts/digests.py",
+    "artifacts/exceptions.py",
+    "artifacts/file_names.py",
+    "audit/events.py",
+    "audit/usage.py",
+]
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it; `from a import b` is a.b."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imports() -> Iterator[tuple[str, str]]:
+    """(file, module) for all the project's own code."""
+    for package in PACKAGES:
+        for path in (PROJECT / package).rglob("*.py"):
+            for module in imports_of(path):
+                yield str(path.relative_to(PROJECT)), module
+
+
+def test_artifacts_knows_nothing_of_audit() -> None:
+    assert [found for found in imports() if found[0].startswith("artifacts/") and found[1].startswith("audit")] == []
+
+
+def test_audit_knows_of_artifacts_its_signals_alone() -> None:
+    known = {found for found in imports() if found[0].startswith("audit/") and found[1].startswith("artifacts")}
+    assert {file for file, _ in known} == {"audit/receivers.py"}
+    assert all(module.startswith("artifacts.signals.") for _, module in known)
+
+
+def test_nats_is_for_the_publisher_and_for_commands_run_by_hand() -> None:
+    files = {file for file, module in imports() if module.split(".")[0] == "nats"}
+    assert files == {"audit/publisher.py", "audit/management/commands/audit_stream.py"}
+
+
+@pytest.mark.parametrize("file", PURE)
+def test_pure_modules_need_no_django(file: str) -> None:
+    roots = {module.split(".")[0] for module in imports_of(PROJECT / file)}
+    assert roots.isdisjoint({"django", "rest_framework", "celery", "nats"})
+
+
+def test_views_reach_models_and_storage_through_services() -> None:
+    modules = {module for file, module in imports() if file == "artifacts/views.py"}
+    assert not [
+        module for module in modules if module.startswith(("artifacts.models", "artifacts.storage", "django.db"))
+    ]
+
+
+def test_services_know_no_http() -> None:
+    modules = {module for file, module in imports() if file == "artifacts/services.py"}
+    assert not [module for module in modules if module.startswith(("django.http", "rest_framework", "artifacts.views"))]
+
+
+def test_nothing_that_is_deployed_needs_tests_or_the_development_stack() -> None:
+    deployed = [found for found in imports() if not found[0].startswith("devstack/")]
+    assert [found for found in deployed if found[1].split(".")[0] in {"tests", "devstack", "pytest"}] == []
