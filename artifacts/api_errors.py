@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 import django.db
+from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, JsonResponse
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
@@ -41,6 +42,8 @@ def _describe(error: Exception) -> tuple[int, str, str, dict[str, str]]:
         error = Unavailable()
     if isinstance(error, ArtifactError):
         return error.status, error.code, str(error), _headers(error)
+    if isinstance(error, SuspiciousOperation):
+        return 400, "bad_request", "The server does not take such a request.", {}
     if isinstance(error, drf.MethodNotAllowed):
         return error.status_code, "method_not_allowed", str(error.detail), {}
     if isinstance(error, drf.APIException):
@@ -56,6 +59,11 @@ def _headers(error: ArtifactError) -> dict[str, str]:
     if isinstance(error, Unavailable):
         return {"Retry-After": str(RETRY_AFTER)}
     return {}
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
+    """Django's handler400: a host that is not ours, or something made to harm."""
+    return _json(problem(400, "bad_request", "The server does not take such a request."))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:

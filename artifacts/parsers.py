@@ -1,15 +1,13 @@
 """From an HTTP request to what the services take: body, file name, range."""
 
 import re
-from email.message import Message
-from email.utils import collapse_rfc2231_value
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote_to_bytes
 
 from rest_framework.request import Request
 
 from artifacts.digests import BLOCK_SIZE
-from artifacts.exceptions import IncompleteBody, InvalidFileName, InvalidRange
+from artifacts.exceptions import IncompleteBody, InvalidFileName, InvalidRange, TooLarge
 from artifacts.file_names import check_file_name
 
 
@@ -30,13 +28,17 @@ class RequestBody:
         self._received += len(block)
         return block
 
-    def drain(self) -> None:
+    def drain(self, limit: int = 0) -> None:
         """Read what the client still sends and drop it, so that it sees the answer and not a broken pipe.
 
         A client that waits for `100 Continue` (RFC 9110, section 10.1.1) is not asked for its body at all.
-        Raises IncompleteBody when it leaves before the end.
+        Raises IncompleteBody when it leaves before the end, and TooLarge when it sends more than `limit` bytes.
         """
-        if self._discard(limit=None) and self.length is not None and self._received < self.length:
+        if not self._discard(limit + 1 if limit else None):
+            return
+        if limit and self._received > limit:
+            raise TooLarge
+        if self.length is not None and self._received < self.length:
             raise IncompleteBody
 
     def discard(self, limit: int) -> None:
@@ -56,23 +58,40 @@ class RequestBody:
 def parse_file_name(request: Request) -> str:
     """The name from `?filename=`, else from `Content-Disposition` (RFC 6266), else ""; raises InvalidFileName."""
     try:
-        query = parse_qs(request.META.get("QUERY_STRING", ""), keep_blank_values=True, errors="strict")
+        query = parse_qs(_as_utf_8(request.META.get("QUERY_STRING", "")), keep_blank_values=True, errors="strict")
         if "filename" in query:
             return check_file_name(query["filename"][-1])
-        # A WSGI header is latin-1 for bytes that clients meant as UTF-8.
-        header = request.headers.get("Content-Disposition", "").encode("latin-1").decode()
+        return check_file_name(_disposition_file_name(_as_utf_8(request.headers.get("Content-Disposition", ""))))
     except UnicodeError as error:
         raise InvalidFileName("The file name is not UTF-8.") from error
-    return check_file_name(_disposition_file_name(header))
+
+
+def _as_utf_8(text: str) -> str:
+    """What a client meant by bytes that it did not escape, and that WSGI hands over as latin-1."""
+    return text.encode("latin-1").decode()
+
+
+# `; name=token`, `; name="quoted"`. Not by the email package: it repairs where a name must be exact or refused.
+_PARAMETER = re.compile(r""";\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))""")
 
 
 def _disposition_file_name(header: str) -> str:
-    message = Message()
-    message["Content-Disposition"] = header
-    params: list[tuple[str, Any]] = message.get_params([], "Content-Disposition")
-    values = [value for name, value in params if name.lower() == "filename"]
-    extended = [value for value in values if isinstance(value, tuple)]  # `filename*` goes before `filename`
-    return collapse_rfc2231_value((extended or values or [""])[0])
+    parameters: dict[str, str] = {}
+    for name, quoted, token in _PARAMETER.findall(header):
+        value = re.sub(r"\\(.)", r"\1", quoted) or token.strip()
+        parameters.setdefault(name.lower(), value)
+    if "filename*" in parameters:  # goes before `filename`
+        return _extended_value(parameters["filename*"])
+    return parameters.get("filename", "")
+
+
+def _extended_value(value: str) -> str:
+    """Decode `charset'language'percent-encoded` (RFC 8187); raises InvalidFileName, UnicodeError."""
+    charset, _, rest = value.partition("'")
+    _, quote, encoded = rest.partition("'")
+    if not quote or charset.lower() not in {"utf-8", "iso-8859-1"}:
+        raise InvalidFileName("The file name's extended form is not that of RFC 8187.")
+    return unquote_to_bytes(encoded).decode(charset)
 
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")

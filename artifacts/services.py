@@ -1,5 +1,6 @@
 """The spine: upload, find, read. No HTTP here, and no audit: signals tell who listens."""
 
+import logging
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+import django.db
 from django.conf import settings
 from django.db import transaction
 from django.dispatch import Signal
@@ -28,6 +30,8 @@ from artifacts.storage import open_store
 from artifacts.storage.errors import storage_errors
 from artifacts.tokens import Grant
 
+logger = logging.getLogger(__name__)
+
 
 class Body(Protocol):
     """An upload on the wire; `length` in bytes, None when the client did not say."""
@@ -37,8 +41,8 @@ class Body(Protocol):
 
     def read(self, size: int, /) -> bytes: ...
 
-    def drain(self) -> None:
-        """Let the client finish sending, if it sends at all; raises IncompleteBody when it leaves."""
+    def drain(self, limit: int, /) -> None:
+        """Let the client finish sending, if it sends at all; raises IncompleteBody, TooLarge (0: no limit)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ def upload(grant: Grant, body: Body, file_name: str, digest: Digest | None = Non
 
     stored = _find_stored(location, digest) if digest else None
     if stored and stored.is_sound:
-        body.drain()
+        body.drain(limit)
         return _record_skipped(grant, stored, file_name)
 
     with open_store(location).stage() as staged:
@@ -221,6 +225,13 @@ def _label(location: Location, digest: Digest, size: int, file_name: str, *, rep
 
 
 def _mark_corrupt(stored: Stored) -> None:
+    try:
+        _write_corrupt(stored)
+    except django.db.Error:  # the download fails as corrupt all the same, and the next one will try again
+        logger.exception("Artifact %s is corrupt, and could not be marked", stored.digest)
+
+
+def _write_corrupt(stored: Stored) -> None:
     Artifact.objects.update_or_create(
         location=stored.location,
         digest=stored.digest.hex,

@@ -72,9 +72,10 @@ class ArtifactAPIView(APIView):
         """Answer a download: 200 whole, 206 a range, 304 the client has it."""
         stored = services.find(self.grant, digest)
         headers = _headers(stored, file_name)
-        unchanged = get_conditional_response(request._request, etag=headers["ETag"])
-        if unchanged is not None:
-            return unchanged
+        whole = HttpResponse(headers=headers)
+        answer = get_conditional_response(request._request, etag=headers["ETag"], response=whole)
+        if answer is not None and answer is not whole:
+            return answer
         span = parse_range(request, stored.size_bytes, headers["ETag"])
         status = 200
         if span is not None:
@@ -112,7 +113,7 @@ class ArtifactView(ArtifactAPIView):
 class DescribeView(ArtifactAPIView):
     """`/artifacts/sha256:<hex>/describe`."""
 
-    either_role = {"GET"}
+    either_role = {"GET", "HEAD"}
 
     def get(self, request: Request, digest: str) -> Response:
         stored = services.find(self.grant, Digest.parse(digest))

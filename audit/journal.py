@@ -9,6 +9,7 @@ from pathlib import Path
 
 import django.db
 from django.conf import settings
+from django.core.exceptions import ValidationError
 
 from audit.events import Action, Event
 from audit.models import AuditEvent, State
@@ -49,21 +50,35 @@ def take_in() -> int:
     taken = 0
     for path in pending():
         try:
-            event = _read(path)
-            row = AuditEvent.of(event, State.PENDING if settings.NATS_URL else State.LOCAL)
+            row = AuditEvent.of(_read(path), State.PENDING if settings.NATS_URL else State.LOCAL)
+            row.clean_fields()
             AuditEvent.objects.bulk_create([row], ignore_conflicts=True)
             path.unlink()
         except FileNotFoundError:
             continue  # another process was faster
-        except (ValueError, TypeError, KeyError):
+        except OSError:
+            logger.exception("Journal file %s cannot be read; it stays", path)
+            continue
+        except _NO_EVENT:
             logger.exception("Journal file %s is not an event; it is set aside", path)
-            path.rename(path.with_suffix(".bad"))
+            _set_aside(path)
             continue
         except django.db.Error:
             logger.warning("The database still takes no audit events; %d wait in the journal", len(pending()))
             break
         taken += 1
     return taken
+
+
+# What is raised by a file that no database would ever take.
+_NO_EVENT = (ValueError, TypeError, KeyError, OverflowError, ValidationError, django.db.DataError)
+
+
+def _set_aside(path: Path) -> None:
+    try:
+        path.rename(path.with_suffix(".bad"))
+    except FileNotFoundError:
+        logger.info("Another process set it aside")
 
 
 def _read(path: Path) -> Event:

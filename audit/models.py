@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from django.db import models
@@ -30,6 +31,12 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         if forbidden := set(values) - DELIVERY_FIELDS:
             raise AppendOnlyError(f"Audit events are append-only: {', '.join(sorted(forbidden))}.")
         return super().update(**values)
+
+    def bulk_create(self, objs: Iterable[AuditEvent], *args: Any, **options: Any) -> list[AuditEvent]:
+        """Insert; raise AppendOnlyError when asked to update what is there."""
+        if options.get("update_conflicts"):
+            raise AppendOnlyError("Audit events are append-only.")
+        return super().bulk_create(objs, *args, **options)
 
     def delete(self) -> NoReturn:
         """Raise AppendOnlyError."""

@@ -46,24 +46,26 @@ class Nudger:
 
     def _run(self) -> None:
         while True:
-            self._wanted.wait(JOURNAL_INTERVAL if journal.pending() else None)
-            self._wanted.clear()
-            time.sleep(INTERVAL if self._work() else PAUSE)
+            try:
+                self._wanted.wait(JOURNAL_INTERVAL if journal.pending() else None)
+                self._wanted.clear()
+                self._work()
+            except Exception as error:  # noqa: BLE001  (the thread must outlive whatever a broker's client raises)
+                if not self._is_failing:
+                    logger.warning("No nudge could be sent; the sweep will find the events: %r", error)
+                self._is_failing = True
+                time.sleep(PAUSE)
+            else:
+                self._is_failing = False
+                time.sleep(INTERVAL)
 
-    def _work(self) -> bool:
+    def _work(self) -> None:
         try:
             journal.take_in()
             if settings.NATS_URL:
                 send()
-        except Exception as error:  # noqa: BLE001  (the thread must outlive whatever a broker's client raises)
-            if not self._is_failing:
-                logger.warning("The broker takes no nudges; the sweep will find the events: %r", error)
-            self._is_failing = True
-        else:
-            self._is_failing = False
         finally:
             connections.close_all()
-        return not self._is_failing
 
 
 def send() -> None:

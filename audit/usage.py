@@ -27,10 +27,10 @@ class Usage:
         if data["ActionType"] == Action.DOWNLOADED:
             self.downloads += 1
             self.downloaded_bytes += size
-        elif data["ActionType"] == Action.UPLOADED and data["Info"].get("skipped"):
+        elif data["Info"].get("skipped"):
             self.skipped_uploads += 1
             self.saved_bytes += size
-        elif data["ActionType"] == Action.UPLOADED:
+        else:
             self.uploads += 1
             self.uploaded_bytes += size
 

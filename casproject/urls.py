@@ -12,5 +12,6 @@ urlpatterns = [
     path("", include("artifacts.urls")),
 ]
 
+handler400 = "artifacts.api_errors.bad_request"
 handler404 = "artifacts.api_errors.not_found"
 handler500 = "artifacts.api_errors.server_error"

@@ -65,6 +65,14 @@ class NatsServer:
         assert self._process is not None, "nats-server was not started"
         return self._process
 
+    def freeze(self) -> None:
+        """Stop every thread of it; returns when all have stopped."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+
+    def thaw(self) -> None:
+        os.kill(self.process.pid, signal.SIGCONT)
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()

@@ -102,3 +102,34 @@ def test_more_than_the_limit_is_too_large_before_it_is_handed_on() -> None:
 
 def test_the_limit_itself_is_allowed() -> None:
     assert b"".join(VerifyingReader(Stream(b"1234"), limit=4)) == b"1234"
+
+
+@given(st.text())
+def test_text_is_a_digest_only_if_it_is_what_that_digest_writes(text: str) -> None:
+    for candidate in (text, f"sha256:{text}"):
+        try:
+            assert str(Digest.parse(candidate)) == candidate
+        except InvalidDigest:
+            continue
+
+
+@given(content=st.binary(min_size=1, max_size=300), flipped=st.integers(0, 299), most=st.integers(1, 200))
+def test_one_changed_bit_anywhere_is_a_mismatch(content: bytes, flipped: int, most: int) -> None:
+    place = flipped % len(content)
+    changed = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+    with pytest.raises(DigestMismatch):
+        list(VerifyingReader(Stream(changed, most), expected=digest_of(content), length=len(content)))
+
+
+@given(content=st.binary(max_size=300), limit=st.integers(1, 300), most=st.integers(1, 200))
+def test_nothing_past_the_limit_is_ever_handed_on(content: bytes, limit: int, most: int) -> None:
+    handed_on = b""
+    try:
+        for block in VerifyingReader(Stream(content, most), limit=limit):
+            handed_on += block
+    except TooLarge:
+        assert len(content) > limit
+        assert len(handed_on) <= limit
+    else:
+        assert handed_on == content
+        assert len(content) <= limit

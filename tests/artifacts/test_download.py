@@ -1,16 +1,20 @@
 """GET, HEAD, describe and /download/ through Django's test client."""
 
+import errno
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import OperationalError, connection
 from django.dispatch import Signal
 from django.http import StreamingHttpResponse
 from django.test import Client
 
+from artifacts import services
 from artifacts.digests import BLOCK_SIZE
-from artifacts.exceptions import ArtifactCorrupt
+from artifacts.exceptions import ArtifactCorrupt, StorageError
 from artifacts.models import Artifact, Location
 from artifacts.signals import artifact_downloaded
 from artifacts.tokens import DOWNLOADER, UPLOADER
@@ -244,3 +248,94 @@ def test_empty_artifact_is_served(client: Client, location: Location, sent_signa
     answer = client.get(url, headers=bearer(DOWNLOADER))
     assert (answer.status_code, answer["Content-Length"], body(answer)) == (200, "0", b"")
     assert [values["size_bytes"] for values in downloads(sent_signals)] == [0]
+
+
+def test_answer_that_a_client_has_it_names_what_it_has(client: Client, stored: Path) -> None:
+    answer = client.get(URL, headers={**bearer(DOWNLOADER), "If-None-Match": f'"{DIGEST}"'})
+    assert answer.status_code == 304
+    assert answer["ETag"] == f'"{DIGEST}"'
+    assert answer["Cache-Control"] == "private, no-cache"
+
+
+@pytest.mark.parametrize("condition", ['"another"', f"{DIGEST}"])
+def test_client_that_has_another_is_sent_this(client: Client, stored: Path, condition: str) -> None:
+    assert body(client.get(URL, headers={**bearer(DOWNLOADER), "If-None-Match": condition})) == CONTENT
+
+
+@pytest.mark.parametrize("role", [UPLOADER, DOWNLOADER])
+def test_head_of_a_description_is_for_whom_the_description_is(client: Client, stored: Path, role: str) -> None:
+    assert client.head(f"{URL}/describe", headers=bearer(role)).status_code == 200
+
+
+def test_artifact_that_vanishes_before_it_is_opened_is_not_found(
+    client: Client, stored: Path, monkeypatch: pytest.MonkeyPatch, sent_signals: Sent
+) -> None:
+    find = services.find
+
+    def find_then_lose(*args: Any) -> services.Stored:
+        found = find(*args)
+        stored.unlink()
+        return found
+
+    monkeypatch.setattr(services, "find", find_then_lose)
+    answer = client.get(URL, headers=bearer(DOWNLOADER))
+    assert (answer.status_code, answer.json()["code"]) == (404, "artifact_not_found")
+    assert downloads(sent_signals) == []
+
+
+class Failing(io.BytesIO):
+    """A stored file whose disk gives up after a while."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() > BLOCK_SIZE:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read(size)
+
+
+def test_disk_that_fails_half_way_ends_the_download_and_blames_no_artifact(
+    client: Client, large: Path, monkeypatch: pytest.MonkeyPatch, sent_signals: Sent
+) -> None:
+    monkeypatch.setattr("artifacts.storage.filesystem.FileSystemStore.open", lambda *args: Failing(LARGE))
+    answer = client.get(f"/artifacts/{digest_of(LARGE)}", headers=bearer(DOWNLOADER))
+    with pytest.raises(StorageError):
+        body(answer)
+    assert Artifact.objects.get().corrupt_at is None
+    assert downloads(sent_signals) == []
+
+
+def test_corruption_that_the_database_cannot_be_told_of_is_an_error_all_the_same(
+    client: Client, stored: Path, sent_signals: Sent
+) -> None:
+    def refuse_writes(execute: Callable[..., Any], sql: str, *args: Any) -> Any:
+        if sql.startswith(("INSERT", "UPDATE")):
+            raise OperationalError("read-only")
+        return execute(sql, *args)
+
+    rot(stored)
+    with connection.execute_wrapper(refuse_writes):
+        answer = client.get(URL, headers=bearer(DOWNLOADER))
+    assert (answer.status_code, answer.json()["code"]) == (502, "artifact_corrupt")
+    assert downloads(sent_signals) == []
+
+
+def test_artifact_found_corrupt_by_a_range_is_marked(client: Client, large: Path, sent_signals: Sent) -> None:
+    rot(large)
+    url = f"/artifacts/{digest_of(LARGE)}"
+    client.get(url, headers={**bearer(DOWNLOADER), "Range": "bytes=0-0"})
+    assert Artifact.objects.get().corrupt_at is not None
+    assert downloads(sent_signals) == []
+
+
+def test_name_in_a_link_that_could_mislead_is_refused(client: Client, stored: Path) -> None:
+    answer = client.get(f"/download/{DIGEST}", {"t": make_token(DOWNLOADER), "filename": "exe\u202etxt"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_filename")
+
+
+def test_artifact_is_never_a_page_to_a_browser(client: Client, location: Location) -> None:
+    page = b"<script>alert(1)</script>"
+    client.put(f"/artifacts/{digest_of(page)}?filename=x.html", page, content_type="text/html", headers=bearer())
+    answer = client.get(f"/download/{digest_of(page)}", {"t": make_token(DOWNLOADER)})
+    assert answer["Content-Type"] == "application/octet-stream"
+    assert answer["Content-Disposition"].startswith("attachment")
+    assert answer["Content-Security-Policy"] == "sandbox"
+    answer.close()

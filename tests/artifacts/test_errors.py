@@ -12,12 +12,14 @@ import pytest
 from django.conf import settings as project_settings
 from django.db import OperationalError, connection
 from django.test import Client
+from rest_framework import exceptions
 
 from artifacts import services
+from artifacts.api_errors import exception_handler
 from artifacts.exceptions import ArtifactError
 from artifacts.models import Location
 from artifacts.tokens import DOWNLOADER, UPLOADER
-from tests.factories import bearer, digest_of, make_token
+from tests.factories import ORGANIZATION, bearer, digest_of, make_token
 
 pytestmark = pytest.mark.django_db
 
@@ -200,4 +202,79 @@ def test_codes_are_those_of_the_documentation() -> None:
         for code in re.findall(r"`(\w+)`", codes)
     }
     raised = {(kind.status, kind.code) for kind in ArtifactError.__subclasses__()}
-    assert documented == raised | {(404, "not_found"), (405, "method_not_allowed")}
+    assert documented == raised | {(400, "bad_request"), (404, "not_found"), (405, "method_not_allowed")}
+
+
+@pytest.mark.parametrize("org_id", [str(uuid.uuid4()), "acme", "", None])
+def test_bound_location_takes_its_own_organization_alone(
+    client: Client, location: Location, org_id: str | None
+) -> None:
+    location.organization = ORGANIZATION
+    location.save()
+    assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
+    for method, role in (("PUT", UPLOADER), ("GET", DOWNLOADER)):
+        answer = client.generic(method, URL, CONTENT, headers=bearer(role, **{"org-id": org_id}))
+        assert_problem(answer, 403, "wrong_organization")
+
+
+def test_corrupt_artifact_tells_no_path(client: Client, location: Location, root: Path) -> None:
+    client.put(URL, CONTENT, headers=bearer())
+    for path in root.rglob("*/*/*"):
+        path.write_bytes(b"other bytes!")
+    answer = client.get(URL, headers=bearer(DOWNLOADER))
+    assert_problem(answer, 502, "artifact_corrupt")
+    assert str(root) not in answer.content.decode()
+
+
+def test_disk_that_fails_leaves_nothing(
+    client: Client, location: Location, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> int:
+        raise OSError(errno.EIO, "Input/output error", str(root))
+
+    monkeypatch.setattr("artifacts.storage.filesystem.os.fsync", fail)
+    answer = client.put(URL, CONTENT, headers=bearer())
+    assert_problem(answer, 502, "storage_error")
+    assert str(root) not in answer.content.decode()
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+
+
+def test_location_whose_settings_are_wrong_tells_none_of_them(client: Client, location: Location) -> None:
+    Location.objects.update(backend="no-such-backend", options={"password": "hunter2"})
+    answer = client.put(URL, CONTENT, headers=bearer(backend="no-such-backend"))
+    assert_problem(answer, 502, "storage_error")
+    assert "hunter2" not in answer.content.decode()
+
+
+def test_wrong_method_names_the_right_ones(client: Client, location: Location) -> None:
+    answer = client.delete(URL, headers=bearer(DOWNLOADER))
+    assert {method.strip() for method in answer["Allow"].split(",")} >= {"GET", "HEAD", "PUT"}
+
+
+def test_link_with_too_many_parameters_is_the_clients_fault(client: Client, location: Location) -> None:
+    query = "&".join(f"p{number}=" for number in range(1001))
+    answer = client.get(f"/download/{digest_of(CONTENT)}?{query}", headers=bearer(DOWNLOADER))
+    assert 400 <= answer.status_code < 500
+    assert answer["Content-Type"] == "application/problem+json"
+
+
+def test_host_that_is_not_ours_is_a_problem_too(client: Client) -> None:
+    answer = client.get("/", headers={"Host": "evil.example"})
+    assert answer.status_code == 400
+    assert answer["Content-Type"] == "application/problem+json"
+    assert "evil.example" not in answer.content.decode()
+
+
+def test_path_is_not_repeated_where_nothing_is(client: Client) -> None:
+    answer = client.get("/nowhere/<script>", {"t": "a-token"})
+    assert_problem(answer, 404, "not_found")
+    assert "nowhere" not in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(exceptions.Throttled(), "throttled"), (exceptions.ParseError(), "parse_error")]
+)
+def test_what_the_framework_refuses_is_a_problem_too(error: exceptions.APIException, code: str) -> None:
+    answer = exception_handler(error, {})
+    assert (answer.status_code, answer.content_type) == (error.status_code, "application/problem+json")
+    assert answer.data["code"] == code

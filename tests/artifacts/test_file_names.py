@@ -29,6 +29,13 @@ from artifacts.file_names import check_file_name
         "percent%2Fsign",
         "x" * 255,
         "ü" * 127 + "x",
+        "文" * 85,
+        "🎉" * 63 + "abc",
+        "left\u200eto\u200fright",
+        "a\u2029b",
+        "\ufeffmark",
+        "C:",
+        "~",
     ],
 )
 def test_name_is_kept_exactly(name: str) -> None:
@@ -56,6 +63,10 @@ def test_name_is_kept_exactly(name: str) -> None:
         "surrogate\ud800",
         "x" * 256,
         "ü" * 128,
+        "文" * 85 + "x",
+        "🎉" * 64,
+        "\u202e" + "文",
+        "e\u0301/",
     ],
 )
 def test_name_that_could_mislead_or_escape_is_refused(name: str) -> None:

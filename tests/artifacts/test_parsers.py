@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.request import Request
 
-from artifacts.exceptions import IncompleteBody, InvalidFileName, InvalidRange
+from artifacts.exceptions import IncompleteBody, InvalidFileName, InvalidRange, TooLarge
 from artifacts.parsers import RequestBody, parse_file_name, parse_range
 
 ETAG = '"sha256:00"'
@@ -252,3 +252,40 @@ def test_any_range_lies_inside_or_is_refused_or_ignored(first: int | None, last:
 
 def test_weak_etag_in_if_range_gets_the_whole() -> None:
     assert parse_range(request(Range="bytes=0-0", If_Range=f"W/{ETAG}"), 100, ETAG) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("attachment; filename*=utf-8'en'%e2%82%ac.txt", "€.txt"),
+        ("attachment; filename*=ISO-8859-1''%fc.txt", "ü.txt"),
+        ('attachment; x="; filename=inner.txt"; filename=outer.txt', "outer.txt"),
+        ('attachment; filename="a;b.txt"', "a;b.txt"),
+        ('attachment;filename = "spaced.txt"', "spaced.txt"),
+        ("attachment; filename=first.txt; filename=second.txt", "first.txt"),
+        ("attachment; filename=%41.txt", "%41.txt"),
+        ("attachment; filename=", ""),
+        ("attachment; notfilename=x", ""),
+    ],
+)
+def test_name_is_found_among_what_looks_like_it(header: str, name: str) -> None:
+    assert parse_file_name(request(Content_Disposition=on_the_wire(header))) == name
+
+
+@pytest.mark.parametrize("value", ["UTF-16''a", "''a", "plain.txt", "UTF-8'", "UTF-8''a%2Fb", "UTF-8''%00"])
+def test_extended_name_in_another_form_is_refused(value: str) -> None:
+    with pytest.raises(InvalidFileName):
+        parse_file_name(request(Content_Disposition=f"attachment; filename*={value}"))
+
+
+def test_drain_ends_soon_after_its_limit() -> None:
+    wire = Wire(b"x" * 1_000_000)
+    with pytest.raises(TooLarge):
+        body_of(wire, HTTP_TRANSFER_ENCODING="chunked").drain(100)
+    assert wire.taken <= 100_000
+
+
+def test_drain_takes_as_much_as_its_limit() -> None:
+    wire = Wire(b"x" * 100)
+    body_of(wire, HTTP_TRANSFER_ENCODING="chunked").drain(100)
+    assert wire.taken == 100

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.dispatch import Signal
 from django.test import Client
 
@@ -89,3 +89,73 @@ def test_receiver_that_raises_fails_no_transfer_and_is_logged(
     for signal in (artifact_uploaded, artifact_downloaded):
         signal.disconnect(fail)
     assert caplog.text.count("RuntimeError: receiver failed") == 2
+
+
+def test_sender_is_the_model_of_artifacts(client: Client, location: Location) -> None:
+    senders: list[type] = []
+
+    def remember(sender: type, **values: Any) -> None:
+        senders.append(sender)
+
+    for signal in (artifact_uploaded, artifact_deduplicated, artifact_downloaded):
+        signal.connect(remember)
+    client.put(URL, CONTENT, headers=bearer())
+    client.put(URL, CONTENT, headers=bearer())
+    b"".join(client.get(URL, headers=bearer(DOWNLOADER)))
+    for signal in (artifact_uploaded, artifact_deduplicated, artifact_downloaded):
+        signal.disconnect(remember)
+    assert senders == [Artifact] * 3
+
+
+def test_receiver_that_raises_fails_no_skipped_upload_either(
+    client: Client, location: Location, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(**values: Any) -> None:
+        raise RuntimeError("receiver failed")
+
+    client.put(URL, CONTENT, headers=bearer())
+    artifact_deduplicated.connect(fail)
+    assert client.put(URL, CONTENT, headers=bearer()).status_code == 200
+    artifact_deduplicated.disconnect(fail)
+    assert "RuntimeError: receiver failed" in caplog.text
+
+
+def test_receiver_that_raises_keeps_no_other_from_hearing(
+    client: Client, location: Location, sent_signals: Sent
+) -> None:
+    def fail(**values: Any) -> None:
+        raise RuntimeError("receiver failed")
+
+    artifact_uploaded.connect(fail)
+    client.put(URL, CONTENT, headers=bearer())
+    artifact_uploaded.disconnect(fail)
+    assert [signal for signal, _ in sent_signals] == [artifact_uploaded]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_receiver_wrote_goes_with_an_upload_that_is_not_recorded(client: Client, location: Location) -> None:
+    def write(**values: Any) -> None:
+        Location.objects.create(name="written by a receiver", backend="FILESYSTEM")
+        # As if what follows the signal failed; outside of a transaction this raises.
+        transaction.set_rollback(True)
+
+    artifact_uploaded.connect(write)
+    client.put(URL, CONTENT, headers=bearer())
+    artifact_uploaded.disconnect(write)
+    assert not Location.objects.filter(name="written by a receiver").exists()
+    assert not Artifact.objects.exists()
+
+
+def test_download_is_announced_only_when_the_client_asks_past_its_last_byte(
+    client: Client, location: Location, sent_signals: Sent
+) -> None:
+    client.put(URL, CONTENT, headers=bearer())
+    sent_signals.clear()
+    answer = client.get(URL, headers=bearer(DOWNLOADER))
+    blocks = iter(answer)
+    assert next(blocks) == CONTENT
+    assert sent_signals == []
+    assert next(blocks, None) is None
+    assert [signal for signal, _ in sent_signals] == [artifact_downloaded]
+    answer.close()
+    assert len(sent_signals) == 1

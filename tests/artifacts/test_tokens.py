@@ -270,3 +270,87 @@ def test_verifier_without_keys_refuses_everything() -> None:
     empty: list[TokenKey] = []
     with pytest.raises(InvalidToken):
         TokenVerifier(empty).verify(make_token())
+
+
+def part(value: str | bytes) -> str:
+    raw = value.encode() if isinstance(value, str) else value
+    return jwt.utils.base64url_encode(raw).decode()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "[" * 50_000,
+        "[]",
+        "null",
+        "{",
+        b"\xff",
+        '{"alg":"ES512","kid":5}',
+        '{"alg":"ES512","kid":null}',
+        '{"alg":["ES512"]}',
+        '{"alg":{}}',
+        '{"alg":"es512"}',
+        '{"alg":"ES512","crit":["unheard-of"]}',
+        '{"alg":"ES512","b64":false}',
+        '{"alg":"ES512","jku":"https://keys.example.com","jwk":{}}',
+        '{"alg":"ES512","kid":"../../etc/passwd"}',
+    ],
+)
+def test_header_made_by_a_stranger_is_refused_and_not_followed(header: str | bytes) -> None:
+    refusal(f"{part(header)}.{part(json.dumps(claims()))}.{part(b'0' * 132)}")
+
+
+@pytest.mark.parametrize("signature", [b"", b"0", b"\0" * 132, b"\xff" * 132, b"\x01" * 10_000])
+def test_signature_that_is_none_is_refused(signature: bytes) -> None:
+    head, body, _ = make_token().split(".")
+    refusal(f"{head}.{body}.{part(signature)}")
+
+
+@pytest.mark.parametrize("payload", ["[]", "7", "null", "[" * 50_000, "not json"])
+def test_signed_payload_that_is_no_object_is_refused(payload: str) -> None:
+    private_key = (project_settings.CAS_DATA_DIR / "keys" / "token-private.pem").read_text()
+    refusal(jwt.api_jws.encode(payload.encode(), private_key, "ES512"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"exp": float("inf")}, {"exp": float("nan")}, {"exp": [1]}, {"exp": True}, {"nbf": "x"}, {"iat": {}}, {"aud": 5}],
+)
+def test_claim_that_is_no_time_or_audience_is_refused(wrong: dict[str, Any]) -> None:
+    refusal(make_token(**wrong))
+
+
+@pytest.mark.parametrize("moment", ["nbf", "iat"])
+def test_token_of_just_now_is_valid(moment: str) -> None:
+    just_now: dict[str, Any] = {moment: int(time.time())}
+    assert verify_token(make_token(**just_now))
+
+
+def test_refusal_repeats_nothing_of_the_token() -> None:
+    wrong: dict[str, Any] = {"maxbytes": "many", "secret-id": "a-secret-name"}
+    token = make_token(**wrong)
+    reason = refusal(token)
+    assert "a-secret-name" not in reason
+    assert token not in reason
+
+
+def test_two_keys_of_one_name_are_both_tried(tmp_path: Path, settings: Settings) -> None:
+    old, new = new_key(), new_key()
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": [jwk_of(old, kid="k"), jwk_of(new, kid="k")]}))
+    settings.CAS_TOKEN_KEYS = [str(tmp_path / "keys.json")]
+    for key in (old, new):
+        assert verify_token(make_token(key=pem_of(key), headers={"kid": "k"}))
+
+
+def test_remembered_token_is_refused_from_its_last_second_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    verifier = TokenVerifier(load_keys(Path(project_settings.CAS_TOKEN_KEYS[0])))
+    expiry = int(time.time()) + 600
+    token = make_token(exp=expiry)
+    grant = verifier.verify(token)
+    expired = jwt.ExpiredSignatureError()
+    monkeypatch.setattr(jwt, "decode", lambda *args, **kwargs: (_ for _ in ()).throw(expired))
+    monkeypatch.setattr(time, "time", lambda: expiry - 0.001)
+    assert verifier.verify(token) is grant
+    monkeypatch.setattr(time, "time", lambda: float(expiry))
+    with pytest.raises(InvalidToken, match="expired"):
+        verifier.verify(token)

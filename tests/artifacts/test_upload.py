@@ -1,12 +1,19 @@
 """PUT and POST through Django's test client; what needs a real server is in tests/functional."""
 
+import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlencode
 
 import pytest
+from django.db import OperationalError, connection
+from django.dispatch import Signal
 from django.test import Client
 from pytest_django import Settings
 
 from artifacts.models import Artifact, Location
+from artifacts.signals import artifact_deduplicated, artifact_uploaded
 from tests.factories import bearer, digest_of
 
 pytestmark = pytest.mark.django_db
@@ -14,6 +21,8 @@ pytestmark = pytest.mark.django_db
 CONTENT = b"some content"
 DIGEST = digest_of(CONTENT)
 URL = f"/artifacts/{DIGEST}"
+
+Sent = list[tuple[Signal, dict[str, Any]]]
 
 
 def stored_at(root: Path, content: bytes = CONTENT) -> Path:
@@ -127,3 +136,96 @@ def test_smaller_of_both_limits_holds(
     settings.CAS_MAX_UPLOAD_BYTES = of_server
     assert client.put(URL, CONTENT, headers=bearer(maxbytes=of_token)).status_code == status
     assert len(files_in(root)) == (status == 201)
+
+
+class Wire(io.BytesIO):
+    """A body on its way; `at_end` happens once its bytes were read."""
+
+    def __init__(self, content: bytes, at_end: Callable[[], object]) -> None:
+        super().__init__(content)
+        self._at_end = at_end
+        self._is_over = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        block = super().read(size)
+        if self.tell() == len(self.getvalue()) and not self._is_over:
+            self._is_over = True
+            self._at_end()
+        return block
+
+
+def put_while(client: Client, at_end: Callable[[], object]) -> Any:
+    wire: dict[str, Any] = {"wsgi.input": Wire(CONTENT, at_end), "CONTENT_LENGTH": "12"}
+    return client.generic("PUT", f"{URL}?filename=mine.txt", headers=bearer(), **wire)
+
+
+def test_upload_overtaken_by_its_twin_is_told_it_was_there(client: Client, root: Path, sent_signals: Sent) -> None:
+    answer = put_while(client, lambda: client.put(f"{URL}?filename=twin.txt", CONTENT, headers=bearer()))
+    assert (answer.status_code, answer.json()["skipped"], answer.json()["file_name"]) == (200, True, "mine.txt")
+    assert Artifact.objects.get().file_name == "twin.txt"
+    assert [signal for signal, _ in sent_signals] == [artifact_uploaded, artifact_deduplicated]
+    assert files_in(root) == [stored_at(root)]
+
+
+def test_upload_overtaken_at_the_last_moment_is_told_so_too(
+    client: Client, root: Path, sent_signals: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def be_overtaken(descriptor: int) -> None:
+        stored_at(root).parent.mkdir(parents=True, exist_ok=True)
+        stored_at(root).write_bytes(CONTENT)
+
+    monkeypatch.setattr("artifacts.storage.filesystem.os.fsync", be_overtaken)
+    answer = client.put(f"{URL}?filename=a.txt", CONTENT, headers=bearer())
+    assert (answer.status_code, answer.json()["skipped"]) == (200, True)
+    assert [(signal, values["size_bytes"]) for signal, values in sent_signals] == [(artifact_deduplicated, 12)]
+    assert files_in(root) == [stored_at(root)]
+
+
+def test_database_that_fails_after_the_object_is_placed_costs_a_retry_and_no_bytes(
+    client: Client, root: Path, sent_signals: Sent
+) -> None:
+    def refuse_writes(execute: Callable[..., Any], sql: str, *args: Any) -> Any:
+        if sql.startswith("INSERT"):
+            raise OperationalError("the disk of the database is full")
+        return execute(sql, *args)
+
+    with connection.execute_wrapper(refuse_writes):
+        assert client.put(URL, CONTENT, headers=bearer()).status_code == 503
+    assert sent_signals == []
+    assert files_in(root) == [stored_at(root)]
+    assert client.put(f"{URL}?filename=a.txt", CONTENT, headers=bearer()).status_code == 200
+    assert Artifact.objects.get().file_name == "a.txt"
+
+
+class Endless(io.BytesIO):
+    """A chunked body that goes on until the test has seen enough."""
+
+    ENOUGH = 256 * 1024**2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        size = min(size or 0, self.ENOUGH - self.given)
+        self.given += size
+        return b"x" * size
+
+
+def test_endless_body_of_a_stored_artifact_is_not_read_for_ever(client: Client, location: Location) -> None:
+    client.put(URL, CONTENT, headers=bearer())
+    wire: dict[str, Any] = {"wsgi.input": (endless := Endless())}
+    headers = {**bearer(maxbytes=100), "Transfer-Encoding": "chunked"}
+    client.generic("PUT", URL, headers=headers, **wire)
+    assert endless.given < Endless.ENOUGH
+
+
+def test_name_is_stored_and_sent_back_exactly(client: Client, location: Location) -> None:
+    name = "\"quoted\" 'single' <b>&amp; 文件 \u2028 🎉;=%41.txt"
+    answer = client.put(f"{URL}?{urlencode({'filename': name})}", CONTENT, headers=bearer())
+    assert answer.json()["file_name"] == name
+    assert Artifact.objects.get().file_name == name
+    header = client.head(URL, headers=bearer())["Content-Disposition"]
+    assert header.isascii()
+    _, _, encoded = header.partition("filename*=utf-8''")
+    assert unquote(encoded) == name

@@ -1,8 +1,6 @@
 """Publishing to a real NATS, and to one that is away, frozen, full or without the stream."""
 
 import asyncio
-import os
-import signal
 import threading
 import time
 import uuid
@@ -47,6 +45,10 @@ def with_jetstream(server: NatsServer, work: Any) -> Any:
             return await work(connection.jetstream())
 
     return asyncio.run(run())
+
+
+def is_connected(publisher: Publisher) -> bool:
+    return publisher._client is not None and publisher._client.is_connected
 
 
 def messages(count: int, text: str = "{}") -> list[Message]:
@@ -126,10 +128,10 @@ def test_server_that_never_answers_is_unreachable_in_time(
     client: Publisher, server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publisher, "CONNECT_TIMEOUT", 0.2)
-    os.kill(server.process.pid, signal.SIGSTOP)
+    server.freeze()
     with pytest.raises(Unreachable):
         client.connect()
-    os.kill(server.process.pid, signal.SIGCONT)
+    server.thaw()
 
 
 def test_server_that_freezes_leaves_the_outcome_open(
@@ -137,10 +139,10 @@ def test_server_that_freezes_leaves_the_outcome_open(
 ) -> None:
     monkeypatch.setattr(publisher, "ACK_TIMEOUT", 0.3)
     client.connect()
-    os.kill(server.process.pid, signal.SIGSTOP)
+    server.freeze()
     batch = messages(2)
     assert client.publish(batch) == [Rejected("TimeoutError: nats: timeout")] * 2
-    os.kill(server.process.pid, signal.SIGCONT)
+    server.thaw()
     # They had arrived all the same: sent again they are duplicates.
     wait_until(lambda: client.publish(batch) == [Ack(1, is_duplicate=True), Ack(2, is_duplicate=True)])
 
@@ -148,6 +150,7 @@ def test_server_that_freezes_leaves_the_outcome_open(
 def test_same_publisher_works_again_when_the_server_is_back(client: Publisher, server: NatsServer) -> None:
     client.publish(messages(1))
     server.stop()
+    wait_until(lambda: not is_connected(client), what="the client notices")
     with pytest.raises(Unreachable):
         client.publish(messages(1))
     server.start()
@@ -159,7 +162,7 @@ def test_connection_that_breaks_under_a_batch_is_a_rejection(
 ) -> None:
     monkeypatch.setattr(publisher, "ACK_TIMEOUT", 0.5)
     client.connect()
-    os.kill(server.process.pid, signal.SIGSTOP)  # so that nothing is acked before it is gone
+    server.freeze()  # so that nothing is acked before it is gone
     batch = messages(1)
 
     killer = threading.Timer(0.1, server.stop)

@@ -14,7 +14,7 @@ from audit import journal, nudge, outbox, publisher
 from audit.models import AuditEvent, State
 from audit.tasks import publish_pending
 from tests.factories import make_event, make_row
-from tests.servers import NatsServer, free_port
+from tests.servers import NatsServer, free_port, wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -60,6 +60,12 @@ def test_absent_nats_leaves_rows_as_they_are_until_it_comes(
     assert "NATS is not reachable" in caplog.text
 
 
+def is_connected() -> bool:
+    assert publisher._publisher is not None
+    client = publisher._publisher[1]._client
+    return client is not None and client.is_connected
+
+
 def test_rows_that_waited_for_nats_are_published_when_it_is_back(tmp_path: Path, settings: Settings) -> None:
     server = NatsServer(tmp_path / "nats")
     settings.NATS_URL = server.url
@@ -69,6 +75,7 @@ def test_rows_that_waited_for_nats_are_published_when_it_is_back(tmp_path: Path,
         make_row()
         publish_pending()
         server.stop()
+        wait_until(lambda: not is_connected(), what="the publisher notices")
         waiting = make_row()
         publish_pending()
         waiting.refresh_from_db()

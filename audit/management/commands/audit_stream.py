@@ -86,6 +86,9 @@ async def _read(client: Client, stream: str, since_sequence: int) -> AsyncIterat
     subscription = await jetstream.subscribe(
         ">", stream=stream, ordered_consumer=True, config=_starting_at(since_sequence)
     )
+    consumer = await subscription.consumer_info()
+    if not consumer.num_pending and not (consumer.delivered and consumer.delivered.consumer_seq):
+        return  # all from there on were deleted
     while True:
         message = await subscription.next_msg(CONNECT_SECONDS)
         sequence = message.metadata.sequence.stream
@@ -95,7 +98,7 @@ async def _read(client: Client, stream: str, since_sequence: int) -> AsyncIterat
             "id": (message.headers or {}).get("Nats-Msg-Id", ""),
             "event": json.loads(message.data),
         }
-        if sequence >= last:
+        if sequence >= last or not message.metadata.num_pending:
             return
 
 
