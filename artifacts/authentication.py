@@ -21,9 +21,6 @@ class BearerAuthentication(BaseAuthentication):
             raise InvalidToken
         return token.strip()
 
-    def authenticate_header(self, request: Request) -> str:
-        return 'Bearer realm="artifact-cas"'
-
 
 class BearerOrQueryAuthentication(BearerAuthentication):
     """The same, or `?t=<jwt>` for browsers, which cannot set a header on a link."""

@@ -1,6 +1,7 @@
 """From an HTTP request to what the services take: body, file name, range."""
 
 import re
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, unquote_to_bytes
 
@@ -43,7 +44,8 @@ class RequestBody:
 
     def discard(self, limit: int) -> None:
         """The same for a body that is refused: at most `limit` bytes, and it does not matter how it ends."""
-        self._discard(limit)
+        with suppress(OSError):
+            self._discard(limit)
 
     def _discard(self, limit: int | None) -> bool:
         if self._awaits_continue and not self._received:
@@ -61,7 +63,10 @@ def parse_file_name(request: Request) -> str:
         query = parse_qs(_as_utf_8(request.META.get("QUERY_STRING", "")), keep_blank_values=True, errors="strict")
         if "filename" in query:
             return check_file_name(query["filename"][-1])
-        return check_file_name(_disposition_file_name(_as_utf_8(request.headers.get("Content-Disposition", ""))))
+        header = request.headers.get("Content-Disposition")
+        if header == "":  # what granian makes of a header that is not ASCII
+            raise InvalidFileName("Content-Disposition cannot be read; send the name as ?filename= or as filename*.")
+        return check_file_name(_disposition_file_name(_as_utf_8(header or "")))
     except UnicodeError as error:
         raise InvalidFileName("The file name is not UTF-8.") from error
 
@@ -94,7 +99,7 @@ def _extended_value(value: str) -> str:
     return unquote_to_bytes(encoded).decode(charset)
 
 
-_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_RANGE = re.compile(r"bytes *= *([0-9]{0,18}) *- *([0-9]{0,18})", re.IGNORECASE)
 
 
 def parse_range(request: Request, size: int, etag: str) -> range | None:
@@ -103,7 +108,7 @@ def parse_range(request: Request, size: int, etag: str) -> range | None:
     Several ranges, other units and nonsense are ignored, as the RFC allows; so is a range whose `If-Range`
     does not name this artifact.
     """
-    match = _RANGE.fullmatch(request.headers.get("Range", "").replace(" ", ""))
+    match = _RANGE.fullmatch(request.headers.get("Range", "").strip())
     if match is None or request.headers.get("If-Range", etag) != etag:
         return None
     first, last = match.groups()

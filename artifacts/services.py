@@ -157,12 +157,11 @@ def _cut(blocks: Iterable[bytes], span: range) -> Iterator[bytes]:
 
 
 def _hold_back_last(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    held = next(blocks, None)
+    held = next(blocks, b"")
     for block in blocks:
-        if held is not None:
-            yield held
+        yield held
         held = block
-    if held is not None:
+    if held:
         yield held
 
 
@@ -232,12 +231,16 @@ def _mark_corrupt(stored: Stored) -> None:
 
 
 def _write_corrupt(stored: Stored) -> None:
-    Artifact.objects.update_or_create(
-        location=stored.location,
-        digest=stored.digest.hex,
-        defaults={"corrupt_at": timezone.now()},
-        create_defaults={"corrupt_at": timezone.now(), "size_bytes": stored.size_bytes},
-    )
+    now = timezone.now()
+    if stored.label is None:
+        corrupt = Artifact(
+            location=stored.location, digest=stored.digest.hex, size_bytes=stored.size_bytes, corrupt_at=now
+        )
+        Artifact.objects.bulk_create([corrupt], ignore_conflicts=True)
+    else:
+        # Not what an upload has replaced since this download began.
+        unchanged = Artifact.objects.filter(pk=stored.label.pk, created_at=stored.label.created_at)
+        unchanged.update(corrupt_at=now)
 
 
 def _send(signal: Signal, grant: Grant, digest: Digest, size_bytes: int, file_name: str) -> None:

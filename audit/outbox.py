@@ -17,7 +17,7 @@ from audit.models import AuditEvent, State
 from audit.publisher import Ack, Message, Outcome, Rejected
 
 BATCH = 256
-LEASE = timedelta(seconds=60)  # longer than a batch can take: publisher.ACK_TIMEOUT and the marking
+LEASE = timedelta(seconds=30)  # longer than a batch can take: publisher.ACK_TIMEOUT and the marking
 MAX_BACKOFF = 300.0  # seconds
 
 

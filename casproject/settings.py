@@ -119,7 +119,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 
 CORS_URLS_REGEX = r"^/download/"
 CORS_ALLOWED_ORIGINS = env.list("CAS_CORS_ALLOWED_ORIGINS", default=[])
-CORS_EXPOSE_HEADERS = ["Content-Disposition", "Content-Length", "ETag", "Repr-Digest"]
+CORS_EXPOSE_HEADERS = ["Content-Disposition", "Content-Length", "Content-Range", "ETag", "Repr-Digest"]
 
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

@@ -44,17 +44,21 @@ def wait_until(condition: Callable[[], object], seconds: float = 20, what: str =
 class NatsServer:
     """nats-server with JetStream on files; it can be stopped, frozen and started again over the same store."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *arguments: str) -> None:
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self._folder = folder
+        self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [BIN / "nats-server", "-js", "-sd", self._folder, "-a", "127.0.0.1", "-p", str(self.port)],
+                [
+                    *(BIN / "nats-server", "-js", "-sd", self._folder, "-a", "127.0.0.1", "-p", str(self.port)),
+                    *self._arguments,
+                ],
                 stdout=log,
                 stderr=log,
             )

@@ -11,13 +11,10 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Raise StorageFull or StorageError, the original as its cause, for whatever a storage raises.
-
-    FileNotFoundError passes: who asked for a file knows what its absence means.
-    """
+    """Raise StorageFull or StorageError, the original as its cause, for whatever a storage raises."""
     try:
         yield
-    except (ArtifactError, FileNotFoundError):
+    except ArtifactError:
         raise
     except OSError as error:
         raise (StorageFull if error.errno in _FULL else StorageError)() from error

@@ -89,7 +89,8 @@ class _StagedFile(Staged):
         target = self._path_of(digest)
         with storage_errors():
             os.fsync(self._descriptor)
-            _make_durable_folder(target.parent)
+            for folder in (target.parent.parent, target.parent):
+                _make_durable_folder(folder)
             placed = self._rename(target) if replace else self._link(target)
             # Also when a twin was first: it may have linked the file and not yet synced the folder.
             _fsync_folder(target.parent)
@@ -118,7 +119,6 @@ class _StagedFile(Staged):
 
 def _make_durable_folder(folder: Path) -> None:
     if not folder.is_dir():
-        _make_durable_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         _fsync_folder(folder.parent)
 

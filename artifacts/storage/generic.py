@@ -34,7 +34,10 @@ class GenericStore(Store):
 
     def modified_at(self, digest: Digest) -> datetime:
         with storage_errors():
-            return self._storage.get_modified_time(str(digest))
+            try:
+                return self._storage.get_modified_time(str(digest))
+            except FileNotFoundError as error:
+                raise ArtifactNotFound from error
 
     def stage(self) -> Staged:
         with storage_errors():

@@ -339,3 +339,16 @@ def test_artifact_is_never_a_page_to_a_browser(client: Client, location: Locatio
     assert answer["Content-Disposition"].startswith("attachment")
     assert answer["Content-Security-Policy"] == "sandbox"
     answer.close()
+
+
+def test_slow_reader_of_rot_does_not_mark_what_has_replaced_it(client: Client, large: Path) -> None:
+    rot(large)
+    url = f"/artifacts/{digest_of(LARGE)}"
+    slow = client.get(url, headers=bearer(DOWNLOADER))
+    with pytest.raises(ArtifactCorrupt):
+        body(client.get(url, headers=bearer(DOWNLOADER)))
+    assert client.put(url, LARGE, headers=bearer()).status_code == 201
+    with pytest.raises(ArtifactCorrupt):
+        body(slow)
+    assert Artifact.objects.get().corrupt_at is None
+    assert body(client.get(url, headers=bearer(DOWNLOADER))) == LARGE

@@ -116,7 +116,6 @@ def test_name_in_the_query_comes_out_exactly(name: str) -> None:
         ("attachment; filename=\"plain.txt\"; filename*=UTF-8''%C3%BC.txt", "ü.txt"),
         ("attachment; filename*=UTF-8''%C3%BC.txt; filename=\"plain.txt\"", "ü.txt"),
         ('form-data; name="file"; FILENAME="upper.txt"', "upper.txt"),
-        ("", ""),
     ],
 )
 def test_name_in_the_header_is_read_as_rfc_6266_has_it(header: str, name: str) -> None:
@@ -289,3 +288,8 @@ def test_drain_takes_as_much_as_its_limit() -> None:
     wire = Wire(b"x" * 100)
     body_of(wire, HTTP_TRANSFER_ENCODING="chunked").drain(100)
     assert wire.taken == 100
+
+
+def test_header_that_the_server_could_not_read_is_refused_rather_than_taken_for_no_name() -> None:
+    with pytest.raises(InvalidFileName, match="filename="):
+        parse_file_name(request(Content_Disposition=""))

@@ -202,3 +202,12 @@ def test_probe_names_what_was_not_deleted(store: FileSystemStore, monkeypatch: p
     monkeypatch.setattr(store, "delete", lambda digest: None)
     with pytest.raises(StorageError, match="did not delete"):
         probe(store)
+
+
+def test_folder_that_goes_during_an_upload_is_an_error_and_is_not_made(store: FileSystemStore, folder: Path) -> None:
+    with store.stage() as staged:
+        staged.write(CONTENT)
+        folder.rename(folder.with_name("unmounted"))
+        with pytest.raises(StorageError):
+            staged.place(DIGEST)
+    assert not folder.exists()

@@ -1,6 +1,5 @@
 """Claims, marks and backing off. These tests run on SQLite and, by test_outbox_postgres.py, on PostgreSQL."""
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from audit import outbox, publisher
 from audit.models import AuditEvent, State
-from audit.publisher import Ack, Message, Outcome, Rejected
+from audit.publisher import Ack, Message, Outcome, Rejected, Unreachable
 from tests.factories import make_row
 
 pytestmark = pytest.mark.django_db
@@ -26,13 +25,31 @@ def test_oldest_are_claimed_first_and_no_more_than_asked_for() -> None:
     assert outbox.claim(3) == []
 
 
-def test_claim_whose_worker_died_is_claimed_again_when_its_lease_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def let_pass(time: timedelta) -> None:
+    """Make every row look as it will after this time."""
+    for pk, due_at in AuditEvent.objects.values_list("pk", "due_at"):
+        AuditEvent.objects.filter(pk=pk).update(due_at=due_at - time)
+
+
+def test_claim_whose_worker_died_is_claimed_again_when_its_lease_is_over() -> None:
     row = make_row()
-    monkeypatch.setattr(outbox, "LEASE", timedelta(seconds=0.2))
     assert len(outbox.claim(1)) == 1
+    let_pass(outbox.LEASE - timedelta(seconds=30))
     assert outbox.claim(1) == []
-    time.sleep(0.25)
+    let_pass(timedelta(seconds=30))
     assert [event.pk for event in outbox.claim(1)] == [row.pk]
+
+
+def test_lease_outlasts_the_longest_batch() -> None:
+    longest = publisher.CONNECT_TIMEOUT * 2 + publisher.ACK_TIMEOUT * 2
+    assert outbox.LEASE > timedelta(seconds=longest)
+
+
+def test_claim_itself_is_no_attempt() -> None:
+    make_row()
+    outbox.claim(1)
+    row = AuditEvent.objects.get()
+    assert (row.state, row.attempts, row.last_error) == ("pending", 0, "")
 
 
 @pytest.mark.parametrize("state", [State.PUBLISHED, State.FAILED, State.LOCAL])
@@ -134,6 +151,29 @@ def test_late_rejection_does_not_undo_what_another_worker_published() -> None:
     assert AuditEvent.objects.get().state == "published"
 
 
+def test_ack_after_all_wins_over_a_rejection_that_passed_for_good() -> None:
+    make_row()
+    (event,) = outbox.claim(1)
+    outbox.mark([event], [Rejected("too large", is_permanent=True)])
+    outbox.mark([event], [Ack(42)])
+    row = AuditEvent.objects.get()
+    assert (row.state, row.stream_sequence, row.last_error, row.attempts) == ("published", 42, "", 2)
+
+
+def test_pause_grows_with_the_attempts_of_the_row() -> None:
+    make_row()
+    for attempt in range(4):
+        (event,) = outbox.claim(1)
+        before = timezone.now()
+        outbox.mark([event], [Rejected("no ack in time")])
+        row = AuditEvent.objects.get()
+        pause = row.due_at - before
+        assert row.attempts == attempt + 1
+        assert timedelta(seconds=2**attempt / 2) <= pause < timedelta(seconds=2**attempt + 5)
+        assert outbox.claim(1) == []
+        let_pass(pause)
+
+
 @given(attempts=st.integers(min_value=0, max_value=2**31))
 def test_pauses_grow_to_a_bound_and_are_never_none(attempts: int) -> None:
     ceiling = min(outbox.MAX_BACKOFF, 2.0 ** min(attempts, 30))
@@ -177,3 +217,45 @@ def test_publishing_stops_after_a_batch_that_got_no_ack(monkeypatch: pytest.Monk
     nats = FakeNats(monkeypatch, Rejected("no ack in time"))
     assert outbox.publish_pending() is False
     assert nats.batches == [2]
+
+
+def test_nothing_is_claimed_while_nats_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise Unreachable
+
+    row = make_row()
+    FakeNats(monkeypatch, Ack(1))
+    monkeypatch.setattr(publisher, "connect", refuse)
+    with pytest.raises(Unreachable):
+        outbox.publish_pending()
+    assert AuditEvent.objects.get().due_at == row.due_at
+
+
+def test_nats_that_goes_away_between_two_batches_leaves_nothing_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [make_row() for _ in range(4)]
+    nats = FakeNats(monkeypatch, Ack(1))
+    answer = publisher.publish
+
+    def answer_once(messages: Sequence[Message]) -> list[Outcome]:
+        if nats.batches:
+            raise Unreachable
+        return answer(messages)
+
+    monkeypatch.setattr(publisher, "publish", answer_once)
+    with pytest.raises(Unreachable):
+        outbox.publish_pending()
+    assert [event.pk for event in outbox.claim(4)] == [row.pk for row in rows[2:]]
+
+
+def test_batch_of_which_one_was_acked_is_followed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        make_row()
+    nats = FakeNats(monkeypatch, Ack(1))
+
+    def first_fails(messages: Sequence[Message]) -> list[Outcome]:
+        nats.batches.append(len(messages))
+        return [Rejected("no ack in time"), *[Ack(1)] * (len(messages) - 1)]
+
+    monkeypatch.setattr(publisher, "publish", first_fails)
+    outbox.publish_pending()
+    assert nats.batches == [2, 1]

@@ -172,14 +172,14 @@ class Tenant:
     def rows(self) -> list[dict[str, Any]]:
         return self.stack.rows(self.organization)
 
-    def wait_for_published(self, count: int) -> list[dict[str, Any]]:
+    def wait_for_published(self, count: int, seconds: float = SECONDS) -> list[dict[str, Any]]:
         """The rows, once this many are there and all are published."""
 
         def is_done() -> bool:
             rows = self.rows()
             return len(rows) == count and all(row["state"] == "published" for row in rows)
 
-        wait_until(is_done, SECONDS, f"{count} rows are published")
+        wait_until(is_done, seconds, f"{count} rows are published")
         return self.rows()
 
 

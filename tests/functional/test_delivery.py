@@ -86,7 +86,7 @@ def test_killed_worker_loses_nothing(tenant: Tenant, stack: LiveStack) -> None:
             stack.kill("worker")
         assert tenant.put(content).status_code == 201
     stack.start("worker")
-    tenant.wait_for_published(20)
+    tenant.wait_for_published(20, seconds=60)  # what it had claimed comes due when its lease is over
     assert len(stack.stream(tenant.organization)) == 20
 
 
