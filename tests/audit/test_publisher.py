@@ -3,19 +3,24 @@
 import asyncio
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import nats as nats_client
 import pytest
+from nats.aio.msg import Msg
+from nats.errors import StaleConnectionError
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StreamConfig
 
 from audit import publisher
 from audit.publisher import Ack, Message, Publisher, Rejected, Unreachable
-from tests.servers import NatsServer, wait_until
+from tests.servers import NatsServer, free_port, wait_until
 
 SUBJECT = "audit.casartifact.casartifactuploaded"
 
@@ -185,3 +190,164 @@ def test_process_has_one_publisher_and_a_fork_another(nats: NatsServer, monkeypa
     assert isinstance(publisher.publish(messages(1))[0], Ack)
     first.close()
     second.close()
+
+
+def test_threads_that_find_no_connection_share_the_one_that_is_made(client: Publisher) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(lambda _: client.publish(messages(1))[0], range(8)))
+    assert sorted(outcome.sequence for outcome in outcomes if isinstance(outcome, Ack)) == list(range(1, 9))
+
+
+@pytest.mark.parametrize("answer", [b"hello", b"[]", b"null", b'"text"', b"{}", b'{"error":{}}', b'{"error":"text"}'])
+def test_answer_that_is_no_ack_is_a_rejection_and_hurts_no_other(
+    client: Publisher, server: NatsServer, answer: bytes
+) -> None:
+    with somebody_who_answers(server, "not-the-stream", answer):
+        stranger, ack = client.publish([Message("not-the-stream", "{}", "id"), *messages(1)])
+    assert isinstance(stranger, Rejected)
+    assert not stranger.is_permanent
+    assert ack == Ack(1)
+
+
+@contextmanager
+def somebody_who_answers(server: NatsServer, subject: str, answer: bytes) -> Iterator[None]:
+    """A client that takes messages for itself and answers them as no stream would."""
+    is_listening, is_over = threading.Event(), threading.Event()
+
+    async def listen() -> None:
+        async def respond(message: Msg) -> None:
+            await message.respond(answer)
+
+        async with await nats_client.connect(server.url) as connection:
+            await connection.subscribe(subject, cb=respond)
+            await connection.flush()
+            is_listening.set()
+            await asyncio.to_thread(is_over.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(listen(),))
+    thread.start()
+    assert is_listening.wait(10)
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("room", [0, 1, 40, 80])
+def test_message_that_only_its_header_makes_too_large_takes_no_other_with_it(
+    client: Publisher, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "ACK_TIMEOUT", 2.0)
+    (before, after) = messages(2)
+    client.connect()
+    (large,) = messages(1, "x" * (1024 * 1024 - room))  # the server counts the header too
+    first, rejected, last = client.publish([before, large, after])
+    assert isinstance(rejected, Rejected)
+    assert rejected.is_permanent
+    assert (first, last) == (Ack(1), Ack(2))
+
+
+def test_largest_message_that_the_server_takes_is_acked(client: Publisher) -> None:
+    header = len("NATS/1.0\r\nNats-Msg-Id: \r\n\r\n") + len(str(uuid.uuid4()))
+    (message,) = messages(1, "x" * (1024 * 1024 - header))
+    assert client.publish([message]) == [Ack(1)]
+
+
+def test_message_larger_than_its_owner_lets_the_stream_take_waits_for_another_limit(
+    client: Publisher, server: NatsServer
+) -> None:
+    config = StreamConfig(name="audit", subjects=["audit.>"], max_msg_size=100)
+    with_jetstream(server, lambda js: js.update_stream(config))
+    large, ack = client.publish([*messages(1, "x" * 200), *messages(1)])
+    assert isinstance(large, Rejected)
+    assert not large.is_permanent
+    assert "message size exceeds" in large.reason
+    assert ack == Ack(1)
+
+
+def test_server_frozen_until_the_socket_is_full_holds_up_no_batch(
+    client: Publisher, server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "ACK_TIMEOUT", 0.2)
+    monkeypatch.setattr(publisher, "CONNECT_TIMEOUT", 0.5)
+    client.connect()
+    server.freeze()
+    batch = messages(100, "x" * 100_000)  # far more than the kernel takes for it
+    for _ in range(3):
+        with suppress(Unreachable):
+            assert all(isinstance(outcome, Rejected) for outcome in client.publish(batch))
+    server.thaw()
+    wait_until(lambda: acks_one(client), what="it publishes again")
+    wait_until(lambda: len(asyncio.all_tasks(client._loop)) < 10, what="nothing of the old batches runs on")
+
+
+def acks_one(client: Publisher) -> bool:
+    try:
+        return isinstance(client.publish(messages(1))[0], Ack)
+    except Unreachable:
+        return False
+
+
+def test_other_server_is_used_though_the_connection_to_the_frozen_one_cannot_be_closed(
+    client: Publisher, server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "ACK_TIMEOUT", 0.2)
+    monkeypatch.setattr(publisher, "CONNECT_TIMEOUT", 0.5)
+    client.connect()
+    server.freeze()
+    with suppress(Unreachable):
+        client.publish(messages(100, "x" * 100_000))
+    other = NatsServer(tmp_path / "other")
+    other.start()
+    client._servers = [other.url]
+    stale = client._client
+    assert stale is not None
+    # What unanswered pings lead to, after some minutes.
+    asyncio.run_coroutine_threadsafe(stale._process_op_err(StaleConnectionError()), client._loop).result(10)
+    try:
+        wait_until(lambda: reaches(client), seconds=5, what="it reaches the other server")
+    finally:
+        server.thaw()
+        other.stop()
+
+
+def reaches(client: Publisher) -> bool:
+    try:
+        client.connect()
+    except Unreachable:
+        return False
+    return True
+
+
+def test_server_that_is_away_is_passed_over_for_one_that_is_there(server: NatsServer) -> None:
+    client = Publisher(f"nats://127.0.0.1:{free_port()},{server.url}")
+    try:
+        assert client.publish(messages(1)) == [Ack(1)]
+    finally:
+        client.close()
+
+
+def test_name_that_does_not_resolve_is_unreachable() -> None:
+    client = Publisher("nats://nowhere.invalid:4222")
+    try:
+        with pytest.raises(Unreachable):
+            client.connect()
+    finally:
+        client.close()
+
+
+def test_refused_password_is_unreachable_and_is_shown_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    server = NatsServer(tmp_path / "nats", "--user", "cas", "--pass", "right-password")
+    server.start()
+    client = Publisher(server.url.replace("//", "//cas:wrong-password@"))
+    try:
+        with pytest.raises(Unreachable) as raised:
+            client.connect()
+    finally:
+        client.close()
+        server.stop()
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "wrong-password" not in shown
+    assert "wrong-password" not in caplog.text
