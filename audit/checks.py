@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
-_SCHEMES = {"nats", "tls", "ws", "wss"}
+_SCHEMES = {"nats", "tls"}
 
 
 @register

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import django.db
 from django.conf import settings
-from django.core.exceptions import ValidationError
 
 from audit.events import Action, Event
 from audit.models import AuditEvent, State
@@ -50,17 +49,14 @@ def take_in() -> int:
     taken = 0
     for path in pending():
         try:
-            row = AuditEvent.of(_read(path), State.PENDING if settings.NATS_URL else State.LOCAL)
-            row.clean_fields()
-            AuditEvent.objects.bulk_create([row], ignore_conflicts=True)
-            path.unlink()
+            _take_in_file(path)
         except FileNotFoundError:
             continue  # another process was faster
         except OSError:
-            logger.exception("Journal file %s cannot be read; it stays", path)
+            logger.exception("Journal file %s cannot be read or removed; it stays", path)
             continue
-        except _NO_EVENT:
-            logger.exception("Journal file %s is not an event; it is set aside", path)
+        except (NoEventError, django.db.DataError):
+            logger.exception("Journal file %s is no event that could be kept; it is set aside", path)
             _set_aside(path)
             continue
         except django.db.Error:
@@ -70,23 +66,35 @@ def take_in() -> int:
     return taken
 
 
-# What is raised by a file that no database would ever take.
-_NO_EVENT = (ValueError, TypeError, KeyError, OverflowError, ValidationError, django.db.DataError)
+class NoEventError(Exception):
+    """A journal file holds something else."""
+
+
+def _take_in_file(path: Path) -> None:
+    content = path.read_bytes()
+    try:
+        row = _row_of(content)
+    except Exception as error:  # whatever it holds, it must not hold up those that are events
+        raise NoEventError from error
+    AuditEvent.objects.bulk_create([row], ignore_conflicts=True)
+    path.unlink()
+
+
+def _row_of(content: bytes) -> AuditEvent:
+    values = json.loads(content)
+    values["event_id"] = uuid.UUID(values["event_id"])
+    values["org_id"] = uuid.UUID(values["org_id"])
+    values["action"] = Action(values["action"])
+    row = AuditEvent.of(Event(**values), State.PENDING if settings.NATS_URL else State.LOCAL)
+    row.clean_fields()  # what no database would ever take
+    return row
 
 
 def _set_aside(path: Path) -> None:
     try:
         path.rename(path.with_suffix(".bad"))
-    except FileNotFoundError:
-        logger.info("Another process set it aside")
-
-
-def _read(path: Path) -> Event:
-    values = json.loads(path.read_text())
-    values["event_id"] = uuid.UUID(values["event_id"])
-    values["org_id"] = uuid.UUID(values["org_id"])
-    values["action"] = Action(values["action"])
-    return Event(**values)
+    except OSError as error:
+        logger.warning("Journal file %s could not be set aside: %s", path, error)
 
 
 def _folder() -> Path:

@@ -32,11 +32,19 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
             raise AppendOnlyError(f"Audit events are append-only: {', '.join(sorted(forbidden))}.")
         return super().update(**values)
 
-    def bulk_create(self, objs: Iterable[AuditEvent], *args: Any, **options: Any) -> list[AuditEvent]:
+    def bulk_create(
+        self,
+        objs: Iterable[AuditEvent],
+        batch_size: int | None = None,
+        ignore_conflicts: bool = False,
+        update_conflicts: bool = False,
+        *args: Any,
+        **kwargs: Any,
+    ) -> list[AuditEvent]:
         """Insert; raise AppendOnlyError when asked to update what is there."""
-        if options.get("update_conflicts"):
+        if update_conflicts:
             raise AppendOnlyError("Audit events are append-only.")
-        return super().bulk_create(objs, *args, **options)
+        return super().bulk_create(objs, batch_size, ignore_conflicts)
 
     def delete(self) -> NoReturn:
         """Raise AppendOnlyError."""

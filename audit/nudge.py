@@ -27,16 +27,24 @@ class Nudger:
     """One daemon thread, started by the first `wake` and again after a fork."""
 
     def __init__(self) -> None:
+        self._reset()
+        # A lock that some thread held at the fork would stay locked in the child for ever.
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
         self._wanted = threading.Event()
         self._lock = threading.Lock()
         self._pid: int | None = None
         self._is_failing = False
 
     def wake(self) -> None:
-        """Ask for a nudge; returns at once."""
+        """Ask for a nudge; returns at once, and raises nothing."""
         self._wanted.set()
         if self._pid != os.getpid():
-            self._start()
+            try:
+                self._start()
+            except RuntimeError as error:  # the system gives no more threads
+                logger.warning("No nudge could be sent; the sweep will find the events: %r", error)
 
     def _start(self) -> None:
         with self._lock:

@@ -17,7 +17,7 @@ from audit.models import AuditEvent, State
 from audit.publisher import Ack, Message, Outcome, Rejected
 
 BATCH = 256
-LEASE = timedelta(seconds=30)  # longer than a batch can take: publisher.ACK_TIMEOUT and the marking
+LEASE = timedelta(seconds=30)  # longer than publisher.longest_batch() and the marking
 MAX_BACKOFF = 300.0  # seconds
 
 
@@ -31,7 +31,11 @@ def publish_pending(batches: int = 100) -> bool:
         events = claim(BATCH)
         if not events:
             return False
-        outcomes = publisher.publish([Message(e.subject, e.payload, str(e.event_id)) for e in events])
+        try:
+            outcomes = publisher.publish([Message(e.subject, e.payload, str(e.event_id)) for e in events])
+        except publisher.Unreachable:
+            release(events)
+            raise
         mark(events, outcomes)
         if not any(isinstance(outcome, Ack) for outcome in outcomes):
             return False  # NATS does not answer, or the stream takes nothing: the sweep will try again
@@ -48,6 +52,11 @@ def claim(limit: int) -> list[AuditEvent]:
         events = list(due[:limit])
         AuditEvent.objects.filter(pk__in=[e.pk for e in events]).update(due_at=now + LEASE)
     return events
+
+
+def release(events: Sequence[AuditEvent]) -> None:
+    """Give a claim back; what of it did arrive will be a duplicate."""
+    AuditEvent.objects.filter(pk__in=[e.pk for e in events], state=State.PENDING).update(due_at=timezone.now())
 
 
 def mark(events: Sequence[AuditEvent], outcomes: Sequence[Outcome]) -> None:

@@ -10,13 +10,11 @@ import os
 import threading
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import nats.errors
-import nats.js.errors
 from django.conf import settings
 from nats.aio.client import Client
-from nats.js import JetStreamContext
 
 logger = logging.getLogger(__name__)
 
@@ -56,45 +54,60 @@ class Rejected:
 Outcome = Ack | Rejected
 
 
+def longest_batch() -> float:
+    """Seconds that publishing a batch can take, connecting included."""
+    return CONNECT_TIMEOUT * 6 + ACK_TIMEOUT
+
+
 class Publisher:
     """A connection and the loop it lives on."""
 
     def __init__(self, url: str) -> None:
         self._servers = url.split(",")
         self._client: Client | None = None
-        self._stream: JetStreamContext | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._connecting = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="audit-publisher", daemon=True)
         self._thread.start()
 
     def connect(self) -> None:
         """Make sure there is a connection; raise Unreachable."""
-        self._run(self._connect(), CONNECT_TIMEOUT * 2)
+        self._run(self._connect(), CONNECT_TIMEOUT * 3)
 
     def publish(self, messages: Sequence[Message]) -> list[Outcome]:
         """Publish all at once, wait for the acks, and return what became of each; raise Unreachable."""
-        return self._run(self._publish(messages), CONNECT_TIMEOUT * 2 + ACK_TIMEOUT * 2)
+        return self._run(self._publish(messages), longest_batch())
 
     def close(self) -> None:
         """Close the connection and stop the loop."""
-        self._run(self._disconnect(), CONNECT_TIMEOUT)
+        self._run(self._shut_down(), CONNECT_TIMEOUT * 2)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, _T], timeout: float) -> _T:
         # The inner timeouts come first; this one only keeps a task from waiting for ever on a broken loop.
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(timeout)
+        except TimeoutError as error:
+            future.cancel()
+            raise Unreachable("no answer in time") from error
 
-    async def _connect(self) -> JetStreamContext:
-        if self._client is not None and self._stream is not None and self._client.is_connected:
-            return self._stream
-        await self._disconnect()
-        self._client = Client()
+    async def _connect(self) -> Client:
+        async with self._connecting:
+            if self._client is not None and self._client.is_connected:
+                return self._client
+            await self._disconnect()
+            return await self._make_connection()
+
+    async def _make_connection(self) -> Client:
+        client = self._client = Client()
         try:
             # One attempt: whether to try again is the outbox's business. (`allow_reconnect=False` would not fail fast.)
             await asyncio.wait_for(
-                self._client.connect(
+                client.connect(
                     self._servers,
                     name="artifact-cas",
                     connect_timeout=CONNECT_TIMEOUT,
@@ -107,17 +120,38 @@ class Publisher:
         except (nats.errors.Error, OSError, TimeoutError) as error:
             await self._disconnect()
             raise Unreachable(_reason(error)) from error
-        self._stream = self._client.jetstream()
-        return self._stream
+        return client
 
     async def _disconnect(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-        self._client = self._stream = None
+        """Close the connection; one that cannot be closed now, as its server is frozen, goes on closing by itself."""
+        if self._client is None:
+            return
+        closing = asyncio.create_task(self._client.close())
+        self._client = None
+        self._closing.add(closing)
+        closing.add_done_callback(self._forget)
+        await asyncio.wait([closing], timeout=CONNECT_TIMEOUT / 2)
+
+    def _forget(self, closing: "asyncio.Task[None]") -> None:
+        self._closing.discard(closing)
+        if not closing.cancelled() and closing.exception() is not None:
+            logger.debug("NATS: the connection closed with %r", closing.exception())
+
+    async def _shut_down(self) -> None:
+        await self._disconnect()
+        rest = asyncio.all_tasks() - {cast("asyncio.Task[Any]", asyncio.current_task())}
+        for task in rest:
+            task.cancel()
+        await asyncio.wait(rest, timeout=CONNECT_TIMEOUT / 2) if rest else None
 
     async def _publish(self, messages: Sequence[Message]) -> list[Outcome]:
-        stream = await self._connect()
-        return list(await asyncio.gather(*(_publish_one(stream, message) for message in messages)))
+        client = await self._connect()
+        outcomes = await asyncio.gather(*(_publish_one(client, message) for message in messages))
+        if not any(isinstance(outcome, Ack) for outcome in outcomes):
+            async with self._connecting:
+                if self._client is client:
+                    await self._disconnect()  # a server that answers nothing may be frozen; another may not
+        return list(outcomes)
 
 
 async def _ignore(error: Exception) -> None:
@@ -125,20 +159,30 @@ async def _ignore(error: Exception) -> None:
     logger.debug("NATS: %s", error)
 
 
-async def _publish_one(stream: JetStreamContext, message: Message) -> Outcome:
-    # Not `publish_async`: nats-py 2.16 raises an error answer inside its own callback, and the future never ends.
-    try:
-        ack = await stream.publish(
-            message.subject,
-            message.payload.encode(),
-            timeout=ACK_TIMEOUT,
-            headers={"Nats-Msg-Id": message.message_id},
+async def _publish_one(client: Client, message: Message) -> Outcome:
+    payload = message.payload.encode()
+    # The server counts the header too, and cuts the connection over what nats-py lets pass.
+    if len(_header(message)) + len(payload) > client.max_payload:
+        return Rejected(
+            f"MaxPayloadError: larger than the {client.max_payload} bytes that NATS takes", is_permanent=True
         )
+    try:
+        # Not `publish_async`: nats-py 2.16 raises an error answer inside its own callback, and the future never ends.
+        publish = client.jetstream().publish(
+            message.subject, payload, timeout=ACK_TIMEOUT, headers={"Nats-Msg-Id": message.message_id}
+        )
+        ack = await asyncio.wait_for(publish, ACK_TIMEOUT)  # its own timeout does not cover a socket that is full
+        return Ack(int(ack.seq), bool(ack.duplicate))
     except (nats.errors.MaxPayloadError, nats.errors.BadSubjectError) as error:
         return Rejected(_reason(error), is_permanent=True)
-    except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
+    except TimeoutError:
+        return Rejected("no ack in time")
+    except Exception as error:  # noqa: BLE001  (whatever answers, or breaks: it must not take the batch along)
         return Rejected(_reason(error))
-    return Ack(ack.seq, bool(ack.duplicate))
+
+
+def _header(message: Message) -> bytes:
+    return f"NATS/1.0\r\nNats-Msg-Id: {message.message_id}\r\n\r\n".encode()
 
 
 def _reason(error: BaseException) -> str:

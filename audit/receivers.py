@@ -1,6 +1,7 @@
 """From a signal to a row: signal -> event -> row, or journal -> nudge. Nothing here raises."""
 
 import logging
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -51,9 +52,8 @@ def record(
     """Keep one event, unless it is the control plane's own traffic or names no organization."""
     if source_internal:
         return
-    try:
-        organization = uuid.UUID(org_id)
-    except ValueError:
+    organization = parse_organization(org_id)
+    if organization is None:
         logger.warning("No audit event for this transfer: its organization is not a UUID: %.64r", org_id)
         return
     event = Event(
@@ -79,6 +79,15 @@ def record(
         return
     if settings.NATS_URL:
         _after_commit(nudge.wake)
+
+
+# What Go's uuid.Parse takes, for the control plane is written in it; Python's UUID takes a good deal more.
+_UUID = re.compile(r"(urn:uuid:)?\{?[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\}?", re.IGNORECASE)
+
+
+def parse_organization(org_id: str) -> uuid.UUID | None:
+    """The organization of a token's `org-id`; None when that is no UUID."""
+    return uuid.UUID(org_id) if _UUID.fullmatch(org_id) else None
 
 
 def _after_commit(work: Callable[[], None]) -> None:

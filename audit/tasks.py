@@ -23,4 +23,4 @@ def publish_pending() -> None:
         logger.warning("NATS is not reachable, events wait in the outbox: %s", error)
         return
     if may_have_more:
-        nudge.send()
+        nudge.wake()

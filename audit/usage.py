@@ -40,5 +40,6 @@ def usage_by_organization(payloads: Iterable[Mapping[str, Any]]) -> dict[str, Us
     totals: dict[str, Usage] = defaultdict(Usage)
     for payload in payloads:
         data = payload["Data"]
-        totals[data["OrgID"]].add(data)
+        if data["OrgID"]:
+            totals[data["OrgID"]].add(data)
     return dict(totals)

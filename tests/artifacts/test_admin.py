@@ -155,10 +155,10 @@ def test_a_backend_that_is_gone_is_not_silently_replaced(admin_client: Client, l
 
 
 def test_options_are_shown_indented(admin_client: Client, location: Location) -> None:
-    location.options = {"location": "/srv/ü", "n": 1}
+    location.options = {"n": 1, "location": "/srv/ü"}  # in the order in which PostgreSQL keeps them
     location.save()
     shown = admin_client.get(page_of(location)).context["adminform"].form["options"].value()
-    assert shown == '{\n  "location": "/srv/ü",\n  "n": 1\n}'
+    assert shown == '{\n  "n": 1,\n  "location": "/srv/ü"\n}'
 
 
 @pytest.mark.parametrize(

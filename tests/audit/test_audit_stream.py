@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from nats.js.api import StreamConfig
 from pytest_django import Settings
 
+from audit.management.commands import audit_stream as command
 from audit.publisher import Message, Publisher
 from tests.factories import ORGANIZATION, make_event
 from tests.servers import NatsServer, free_port
@@ -54,8 +55,13 @@ def test_create_does_not_touch_the_settings_of_its_owner(server: NatsServer) -> 
             config = StreamConfig(name="chainloop-audit", subjects=["audit.casartifact.>"], max_msgs=7)
             await client.jetstream().add_stream(config)
 
+    async def max_messages() -> int | None:
+        async with await nats_client.connect(server.url) as client:
+            return (await client.jetstream().stream_info("chainloop-audit")).config.max_msgs
+
     asyncio.run(make())
     assert "subjects audit.casartifact.>" in audit_stream("create")
+    assert asyncio.run(max_messages()) == 7
 
 
 def test_info_counts_messages(server: NatsServer) -> None:
@@ -117,3 +123,62 @@ def test_absent_nats_is_said(settings: Settings) -> None:
     settings.NATS_URL = f"nats://127.0.0.1:{free_port()}"
     with pytest.raises(CommandError, match="NATS: "):
         audit_stream("create")
+
+
+def test_frozen_nats_is_said_in_time(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "CONNECT_SECONDS", 0.3)
+    server.freeze()
+    try:
+        with pytest.raises(CommandError, match=r"NATS: \w+"):
+            audit_stream("info")
+    finally:
+        server.thaw()
+
+
+@pytest.mark.parametrize("action", ["create", "info", "read"])
+@pytest.mark.parametrize("name", ["", "two words", "with.dot", "*"])
+def test_name_that_no_stream_can_have_is_said(server: NatsServer, action: str, name: str) -> None:
+    with pytest.raises(CommandError, match="stream name"):
+        audit_stream(action, "--stream", name)
+
+
+def test_stream_of_others_that_has_the_subjects_is_said(server: NatsServer) -> None:
+    audit_stream("create")
+    with pytest.raises(CommandError, match="subjects overlap"):
+        audit_stream("create", "--stream", "another")
+
+
+def test_refused_password_is_said_without_it(tmp_path: Path, settings: Settings) -> None:
+    guarded = NatsServer(tmp_path / "guarded", "--user", "cas", "--pass", "right-password")
+    guarded.start()
+    settings.NATS_URL = guarded.url.replace("//", "//cas:wrong-password@")
+    try:
+        with pytest.raises(CommandError, match=r"NATS: \w+") as raised:
+            audit_stream("info")
+    finally:
+        guarded.stop()
+    assert "password" not in str(raised.value)
+
+
+@pytest.mark.parametrize("foreign", ["not json", "[]", "null", "{}", '{"Data":null}', '{"Data":{}}'])
+def test_message_of_another_kind_is_shown_and_belongs_to_no_organization(server: NatsServer, foreign: str) -> None:
+    audit_stream("create")
+    publisher = Publisher(server.url)
+    publisher.publish([Message("audit.other", foreign, "foreign")])
+    publisher.close()
+    publish(server, ORGANIZATION)
+    lines = [json.loads(line) for line in audit_stream("read").splitlines()]
+    assert [line["subject"] for line in lines] == ["audit.other", "audit.casartifact.casartifactuploaded"]
+    ours = audit_stream("read", "--org", str(ORGANIZATION)).splitlines()
+    assert [json.loads(line)["sequence"] for line in ours] == [2]
+
+
+def test_read_prints_names_as_they_are_and_every_event_once(server: NatsServer) -> None:
+    audit_stream("create")
+    publisher = Publisher(server.url)
+    event = make_event(file_name="ünï\u2028<1>.txt")
+    publisher.publish([Message(event.subject, event.payload(), str(number)) for number in range(3000)])
+    publisher.close()
+    lines = [json.loads(line) for line in audit_stream("read").split("\n")[:-1]]
+    assert [line["sequence"] for line in lines] == list(range(1, 3001))
+    assert {line["event"]["Data"]["Info"]["file_name"] for line in lines} == {"ünï\u2028<1>.txt"}

@@ -1,6 +1,7 @@
 """Events to the byte: worked cases, golden payloads, and what Go's encoder does that Python's does not."""
 
 import json
+import re
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -121,3 +122,46 @@ def test_payload_is_json_that_says_the_same(name: str, size: int, skipped: bool)
     assert info.get("file_name", "") == name
     assert (info["size_bytes"], info["skipped"]) == (size, skipped)
     assert "\n" not in event.payload()
+
+
+@given(
+    action=st.sampled_from(Action),
+    org_id=st.uuids(),
+    timestamp_ns=st.integers(min_value=0, max_value=2**63 - 1),
+    size=st.integers(min_value=0, max_value=2**63 - 1),
+    name=st.text(),
+    backend=st.text(),
+)
+def test_every_value_can_be_read_from_the_payload(
+    action: Action, org_id: uuid.UUID, timestamp_ns: int, size: int, name: str, backend: str
+) -> None:
+    event = make_event(
+        action=action, org_id=org_id, timestamp_ns=timestamp_ns, size_bytes=size, file_name=name, backend=backend
+    )
+    payload = json.loads(event.payload())
+    data, info = payload["Data"], payload["Data"]["Info"]
+    assert (data["ActionType"], data["OrgID"], data["Digest"]) == (action, str(org_id), event.entry_digest())
+    assert (info["digest"], info["size_bytes"]) == (event.digest, size)
+    assert (info.get("file_name", ""), info.get("backend_type", "")) == (name, backend)
+    assert ("skipped" in info) == (action is Action.UPLOADED)
+    assert nanoseconds_of(payload["Timestamp"]) == timestamp_ns
+
+
+def nanoseconds_of(timestamp: str) -> int:
+    whole, _, fraction = timestamp.removesuffix("Z").partition(".")
+    return int(datetime.fromisoformat(f"{whole}+00:00").timestamp()) * 10**9 + int(fraction.ljust(9, "0"))
+
+
+@given(st.text(st.characters()))
+def test_no_text_gets_past_the_escapes(text: str) -> None:
+    written = go_json(text)
+    assert not set("<>&\u2028\u2029") & set(written)
+    assert not any(ord(char) < 0x20 for char in written)
+    assert json.loads(written.encode()) == re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def test_entry_digest_is_of_what_happened_and_not_of_when_or_where() -> None:
+    event = make_event(digest=HEX)
+    assert make_event(digest=HEX, timestamp_ns=0, location="elsewhere").entry_digest() == event.entry_digest()
+    for change in ({"action": Action.DOWNLOADED}, {"org_id": uuid.uuid4()}, {"size_bytes": 8}, {"skipped": True}):
+        assert make_event(digest=HEX, **change).entry_digest() != event.entry_digest()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from django.db import OperationalError, connection, connections
+from django.db import DataError, OperationalError, connection, connections
 from pytest_django import Settings
 
 from audit import journal
@@ -122,13 +122,13 @@ def test_file_that_cannot_be_read_does_not_hold_up_others(folder: Path) -> None:
 def test_file_that_another_process_sets_aside_meanwhile_harms_nobody(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lose_the_race(path: Path) -> NoReturn:
-        path.rename(path.with_suffix(".bad"))
+    def lose_the_race(content: bytes) -> NoReturn:
+        (folder / "0-bad.json").rename(folder / "0-bad.bad")
         raise ValueError
 
     folder.mkdir()
     (folder / "0-bad.json").write_text("{")
-    monkeypatch.setattr(journal, "_read", lose_the_race)
+    monkeypatch.setattr(journal, "_row_of", lose_the_race)
     assert journal.take_in() == 0
     assert [path.name for path in folder.iterdir()] == ["0-bad.bad"]
 
@@ -171,3 +171,95 @@ def test_full_disk_leaves_the_whole_event_in_the_log(
     assert record.levelname == "CRITICAL"
     assert str(event.event_id) in record.getMessage()
     assert event.digest in record.getMessage()
+
+
+@pytest.mark.parametrize("step", ["mkdir", "open", "replace"])
+def test_event_in_the_log_can_be_put_back_by_hand(
+    step: str, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, db: None
+) -> None:
+    def full(*args: object, **kwargs: object) -> NoReturn:
+        raise OSError(28, "No space left on device")
+
+    event = make_event(file_name="ünï\n<&>.txt", size_bytes=2**40)
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, step, full)
+        journal.append(event)
+    logged = caplog.records[0].getMessage()
+    folder.mkdir(exist_ok=True)
+    (folder / "1-by-hand.json").write_text(logged[logged.index("{") :])
+    assert journal.take_in() == 1
+    assert AuditEvent.objects.get().payload == event.payload()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_database_that_goes_away_halfway_keeps_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    for timestamp in (1, 2, 3):
+        journal.append(make_event(timestamp_ns=1_795_509_390_000_000_000 + timestamp))
+    inserts: list[str] = []
+
+    def refuse_second(execute: Any, sql: str, *args: Any) -> Any:
+        inserts.extend([sql] if sql.startswith("INSERT") else [])
+        if len(inserts) > 1:
+            raise OperationalError("the server closed the connection")
+        return execute(sql, *args)
+
+    with connection.execute_wrapper(refuse_second):
+        assert journal.take_in() == 1
+    assert len(journal.pending()) == 2
+    assert journal.take_in() == 2
+    assert AuditEvent.objects.count() == 3
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("change", [{"event_id": 5}, {"org_id": ["x"]}, {"timestamp_ns": 10**26}])
+def test_value_of_the_wrong_kind_is_set_aside_and_others_go_on(change: dict[str, Any], folder: Path) -> None:
+    journal.append(make_event())
+    (bad,) = journal.pending()
+    bad.write_text(json.dumps({**json.loads(bad.read_text()), **change}))
+    journal.append(make_event())
+    assert journal.take_in() == 1
+    assert [path.name for path in folder.iterdir()] == [bad.with_suffix(".bad").name]
+
+
+@pytest.mark.django_db
+def test_bad_file_that_cannot_be_set_aside_does_not_hold_up_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*args: object) -> NoReturn:
+        raise OSError(30, "Read-only file system")
+
+    folder.mkdir()
+    (folder / "0-bad.json").write_text("{")
+    journal.append(make_event())
+    monkeypatch.setattr(Path, "rename", read_only)
+    assert journal.take_in() == 1
+    assert AuditEvent.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_event_that_this_database_can_never_take_is_set_aside_and_others_go_on(folder: Path) -> None:
+    journal.append(make_event(timestamp_ns=1, file_name="poison"))
+    journal.append(make_event(timestamp_ns=2))
+
+    def refuse_poison(execute: Any, sql: str, params: Any, *args: Any) -> Any:
+        if "poison" in str(params):
+            raise DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+        return execute(sql, params, *args)
+
+    with connection.execute_wrapper(refuse_poison):
+        assert journal.take_in() == 1
+    assert [path.suffix for path in folder.iterdir()] == [".bad"]
+
+
+@pytest.mark.django_db
+def test_file_that_cannot_be_removed_holds_up_nothing_and_is_not_doubled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> NoReturn:
+        raise PermissionError(13, "Permission denied")
+
+    journal.append(make_event())
+    journal.append(make_event())
+    with monkeypatch.context() as folder_of_another_user:
+        folder_of_another_user.setattr(Path, "unlink", refuse)
+        journal.take_in()
+        journal.take_in()
+    assert AuditEvent.objects.count() == 2

@@ -1,4 +1,4 @@
-"""A database that goes away under a transfer: what is acknowledged is audited all the same."""
+"""A database that fails or goes away under a transfer: what is acknowledged is audited all the same."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.test import Client
 
-from artifacts.models import Location
+from artifacts.models import Artifact, Location
 from artifacts.tokens import DOWNLOADER
 from audit import journal, nudge
 from audit.models import AuditEvent
@@ -43,6 +43,30 @@ def test_transaction_that_the_database_gave_up_by_itself_loses_no_event(
     with monkeypatch.context() as patch:
         patch.setattr(AuditEvent, "save", fail)
         assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
+    assert events_kept() == [("CASArtifactUploaded", digest_of(CONTENT).hex)]
+
+
+@pytest.fixture
+def absent_trail(transactional_db: None) -> Iterator[None]:
+    """The trail's table is not there, until `restore`."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE audit_auditevent RENAME TO audit_elsewhere")
+    yield
+    restore()
+
+
+def restore() -> None:
+    with connection.cursor() as cursor:
+        if "audit_elsewhere" in connection.introspection.table_names(cursor):
+            cursor.execute("ALTER TABLE audit_elsewhere RENAME TO audit_auditevent")
+
+
+def test_statement_that_fails_takes_nothing_of_the_upload_with_it(
+    client: Client, location: Location, absent_trail: None
+) -> None:
+    assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
+    assert Artifact.objects.get().digest == digest_of(CONTENT).hex
+    restore()
     assert events_kept() == [("CASArtifactUploaded", digest_of(CONTENT).hex)]
 
 

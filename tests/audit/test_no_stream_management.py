@@ -7,10 +7,13 @@ from pathlib import Path
 import nats as nats_client
 from django.conf import settings
 
-from audit.publisher import Message, Publisher, Rejected
+from audit.publisher import Ack, Message, Publisher, Rejected
 from tests.servers import NatsServer
 
-MANAGES = re.compile(r"\b(add|update|delete|purge)_(stream|consumer)\b|\bstream_info\(|\$JS\.API")
+MANAGES = re.compile(
+    r"\b(add|update|delete|purge)_(stream|consumer|msg)\b|\bstreams?_info\b|\bcreate_(key_value|object_store)\b"
+    r"|\bpull_subscribe\b|\$JS\.API|STREAM\.(CREATE|UPDATE|DELETE|PURGE)"
+)
 ALLOWED = {Path("audit/management/commands/audit_stream.py")}
 
 
@@ -33,6 +36,36 @@ def test_publishing_where_there_is_no_stream_makes_none(tmp_path: Path) -> None:
         (outcome,) = publisher.publish([Message("audit.casartifact.casartifactuploaded", "{}", "id")])
         assert isinstance(outcome, Rejected)
         assert asyncio.run(streams()) == []
+    finally:
+        publisher.close()
+        server.stop()
+
+
+MAY_ONLY_PUBLISH = """
+authorization {
+  users = [
+    {user: owner, password: owner}
+    {user: cas, password: cas, permissions: {publish: ["audit.>"], subscribe: ["_INBOX.>"]}}
+  ]
+}
+"""
+
+
+def test_permission_to_publish_is_all_that_is_needed(tmp_path: Path) -> None:
+    async def make_stream() -> None:
+        async with await nats_client.connect(server.url.replace("//", "//owner:owner@")) as client:
+            await client.jetstream().add_stream(name="chainloop-audit", subjects=["audit.>"])
+
+    config = tmp_path / "nats.conf"
+    config.write_text(MAY_ONLY_PUBLISH)
+    server = NatsServer(tmp_path / "nats", "-c", str(config))
+    server.start()
+    publisher = Publisher(server.url.replace("//", "//cas:cas@"))
+    try:
+        asyncio.run(make_stream())
+        publisher.connect()
+        outcomes = publisher.publish([Message("audit.casartifact.casartifactuploaded", "{}", "id")])
+        assert outcomes == [Ack(1)]
     finally:
         publisher.close()
         server.stop()

@@ -166,3 +166,72 @@ def test_each_event_has_an_id_of_its_own() -> None:
     ids = set(AuditEvent.objects.values_list("event_id", flat=True))
     assert len(ids) == 3
     assert all(isinstance(event_id, uuid.UUID) for event_id in ids)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_event_is_journaled_no_sooner_than_its_upload_is_committed(
+    nudges: list[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AuditEvent, "save", refuse)
+    with transaction.atomic():
+        artifact_uploaded.send(sender=Artifact, **values())
+        assert (len(journal.pending()), len(nudges)) == (0, 0)
+    assert (len(journal.pending()), len(nudges)) == (1, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_skipped_upload_and_download_that_the_database_does_not_audit_succeed_and_are_journaled(
+    client: Client, location: Location, nudges: list[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.put(f"{URL}?filename=a.txt", CONTENT, headers=bearer())
+    with monkeypatch.context() as refusing:
+        refusing.setattr(AuditEvent, "save", refuse)
+        assert client.put(URL, CONTENT, headers=bearer()).status_code == 200
+        answer = client.get(URL, headers=bearer(DOWNLOADER))
+        assert b"".join(answer.streaming_content) == CONTENT  # type: ignore[attr-defined]
+    assert journal.take_in() == 2
+    rows = AuditEvent.objects.order_by("occurred_at").values_list("action", "skipped", "file_name", "size_bytes")
+    assert list(rows) == [
+        ("CASArtifactUploaded", False, "a.txt", 12),
+        ("CASArtifactUploaded", True, "a.txt", 12),
+        ("CASArtifactDownloaded", False, "a.txt", 12),
+    ]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("claims", [{"source-internal": True}, {"org-id": ""}, {"org-id": None}, {"org-id": "acme"}])
+def test_transfer_that_is_not_audited_succeeds(claims: dict[str, Any], client: Client, location: Location) -> None:
+    assert client.put(URL, CONTENT, headers=bearer(**claims)).status_code == 201
+    assert client.put(URL, CONTENT, headers=bearer(**claims)).status_code == 200
+    answer = client.get(URL, headers=bearer(DOWNLOADER, **claims))
+    assert b"".join(answer.streaming_content) == CONTENT  # type: ignore[attr-defined]
+    assert not AuditEvent.objects.exists()
+    assert journal.pending() == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "org_id", ["0x" + "a" * 30, " " + "a" * 30 + " ", "a_" * 15 + "aa", "\N{FULLWIDTH DIGIT FOUR}" * 32]
+)
+def test_what_only_python_takes_for_a_uuid_names_no_organization(org_id: str, caplog: pytest.LogCaptureFixture) -> None:
+    artifact_uploaded.send(sender=Artifact, **values(org_id=org_id))
+    assert not AuditEvent.objects.exists()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("org_id", [str(ORGANIZATION), str(ORGANIZATION).upper()])
+def test_uuid_in_either_case_is_the_same_organization(org_id: str) -> None:
+    artifact_uploaded.send(sender=Artifact, **values(org_id=org_id))
+    row = AuditEvent.objects.get()
+    assert row.org_id == ORGANIZATION
+    assert f'"OrgID":"{ORGANIZATION}"' in row.payload
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("form", ["urn:uuid:{}", "URN:UUID:{}", "Urn:Uuid:{}", "{{{}}}"])
+def test_any_form_of_a_uuid_is_a_row_or_a_warning_and_never_an_exception(
+    form: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    receivers.on_upload(sender=Artifact, signal=artifact_uploaded, **values(org_id=form.format(ORGANIZATION)))
+    assert AuditEvent.objects.filter(org_id=ORGANIZATION).exists() or "not a UUID" in caplog.text

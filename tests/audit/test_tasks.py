@@ -1,16 +1,22 @@
 """The task, from rows to a real stream."""
 
+import asyncio
 import io
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import nats as nats_client
 import pytest
 from django.core.management import call_command
+from django.db import OperationalError
+from django.utils import timezone
 from pytest_django import Settings
 
 from audit import journal, nudge, outbox, publisher
+from audit.events import Action
 from audit.models import AuditEvent, State
 from audit.tasks import publish_pending
 from tests.factories import make_event, make_row
@@ -98,7 +104,7 @@ def test_without_nats_nothing_is_published(settings: Settings, monkeypatch: pyte
 
 def test_task_that_did_its_share_sends_for_another(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     nudges: list[None] = []
-    monkeypatch.setattr(nudge, "send", lambda: nudges.append(None))
+    monkeypatch.setattr(nudge, "wake", lambda: nudges.append(None))
     monkeypatch.setattr(outbox, "publish_pending", lambda: True)
     publish_pending()
     assert nudges == [None]
@@ -108,3 +114,89 @@ def test_task_publishes_what_waited_in_the_journal(nats: NatsServer) -> None:
     journal.append(make_event())
     publish_pending()
     assert AuditEvent.objects.get().state == "published"
+
+
+def test_backlog_larger_than_one_share_is_published_by_as_many_tasks_as_it_takes(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nudges: list[None] = []
+    monkeypatch.setattr(nudge, "wake", lambda: nudges.append(None))
+    monkeypatch.setattr(outbox, "BATCH", 2)
+    monkeypatch.setattr(outbox, "publish_pending", partial(outbox.publish_pending, batches=2))
+    for _ in range(9):
+        make_row()
+    for tasks in (1, 2):
+        publish_pending()
+        assert AuditEvent.objects.filter(state=State.PUBLISHED).count() == tasks * 4
+        assert len(nudges) == tasks
+    publish_pending()
+    assert not AuditEvent.objects.exclude(state=State.PUBLISHED).exists()
+    assert len(nudges) == 2
+
+
+def test_event_whose_mark_was_lost_is_in_the_stream_once(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> None:
+        raise OperationalError("the database went away")
+
+    row = make_row()
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "mark", fail)
+        with pytest.raises(OperationalError):
+            publish_pending()
+    AuditEvent.objects.update(due_at=timezone.now())  # its lease is over
+    publish_pending()
+    row.refresh_from_db()
+    assert (row.state, row.attempts) == ("published", 1)
+    assert row.stream_sequence is not None
+    assert [message["id"] for message in stream(row.stream_sequence)] == [str(row.event_id)]
+
+
+def test_events_wait_for_a_stream_and_say_so(tmp_path: Path, settings: Settings) -> None:
+    server = NatsServer(tmp_path / "nats")
+    settings.NATS_URL = server.url
+    server.start()
+    try:
+        row = make_row()
+        publish_pending()
+        row.refresh_from_db()
+        assert (row.state, row.attempts) == ("pending", 1)
+        assert "NoStreamResponse" in row.last_error
+        call_command("audit_stream", "create", stdout=io.StringIO())
+        AuditEvent.objects.update(due_at=timezone.now())
+        publish_pending()
+        row.refresh_from_db()
+        assert (row.state, row.attempts, row.last_error, row.stream_sequence) == ("published", 2, "", 1)
+    finally:
+        server.stop()
+
+
+def test_kinds_of_event_have_subjects_of_their_own(nats: NatsServer) -> None:
+    rows = [make_row(), make_row(skipped=True), make_row(action=Action.DOWNLOADED)]
+    publish_pending()
+    rows[0].refresh_from_db()
+    assert rows[0].stream_sequence is not None
+    assert [message["subject"] for message in stream(rows[0].stream_sequence)] == [
+        "audit.casartifact.casartifactuploaded",
+        "audit.casartifact.casartifactuploaded",
+        "audit.casartifact.casartifactdownloaded",
+    ]
+
+
+def test_payload_is_published_byte_for_byte(nats: NatsServer) -> None:
+    row = make_row(file_name='ünï "quoted" <&>\u2028.txt')
+    publish_pending()
+    row.refresh_from_db()
+
+    async def stored() -> bytes | None:
+        async with await nats_client.connect(nats.url) as client:
+            return (await client.jetstream().get_msg("chainloop-audit", row.stream_sequence)).data
+
+    assert asyncio.run(stored()) == row.payload.encode()
+
+
+def test_what_waits_in_the_journal_is_taken_in_where_nothing_is_published(settings: Settings) -> None:
+    settings.NATS_URL = ""
+    journal.append(make_event())
+    publish_pending()
+    assert AuditEvent.objects.get().state == "local"
+    assert journal.pending() == []

@@ -42,3 +42,19 @@ def test_upload_of_unknown_size_counts_as_a_transfer() -> None:
     event = payload(org_id=ONE)
     del event["Data"]["Info"]["size_bytes"]
     assert usage_by_organization([event]) == {str(ONE): Usage(uploads=1)}
+
+
+def test_event_of_no_organization_counts_for_none() -> None:
+    other: dict[str, Any] = {"Data": {"ActionType": "UserSignedUp", "OrgID": None, "Info": {}}}
+    assert usage_by_organization([other, payload(org_id=ONE, size_bytes=5)]) == {str(ONE): Usage(5, uploads=1)}
+
+
+def test_no_events_are_nobodys_usage() -> None:
+    assert usage_by_organization([]) == {}
+
+
+def test_dedup_savings_are_neither_uploaded_nor_downloaded() -> None:
+    usage = Usage()
+    for size in (2**40, 1, 0):
+        usage.add(payload(skipped=True, size_bytes=size)["Data"])
+    assert usage == Usage(saved_bytes=2**40 + 1, skipped_uploads=3)

@@ -11,7 +11,7 @@ from kombu import Connection
 from kombu.exceptions import ChannelError
 from kombu.simple import SimpleQueue
 
-import casproject.embedded_broker  # noqa: F401  (registers embedded://)
+import casproject.embedded_broker  # registers embedded://
 from tests.servers import wait_until
 
 
@@ -116,3 +116,42 @@ def test_many_senders_lose_and_tear_nothing(queue: SimpleQueue, folder: Path) ->
     for sender in senders:
         sender.join()
     assert sorted(received) == sorted(list(range(100)) * 4)
+
+
+def test_message_that_cannot_be_renamed_leaves_nothing_behind(
+    queue: SimpleQueue, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, target: Path) -> Path:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(ChannelError):
+        queue.put(1)
+    assert list(folder.iterdir()) == []
+
+
+def test_half_written_message_of_a_crash_is_never_read(queue: SimpleQueue, folder: Path) -> None:
+    queue.put(1)
+    (message,) = folder.iterdir()
+    message.with_name(f"0_crash.{message.name.split('.', 1)[1]}").with_suffix(".partial").write_text('{"body":')
+    assert queue.get(timeout=5).payload == 1
+    with pytest.raises(Empty):
+        queue.get(timeout=0.1)
+
+
+def test_messages_come_in_the_order_they_were_put(queue: SimpleQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1_000_000_000, 2_000_000_000, 1_000_000))
+    monkeypatch.setattr(casproject.embedded_broker, "monotonic_ns", lambda: next(clock))
+    for number in range(20):
+        queue.put(number)
+    assert [queue.get(timeout=5).payload for _ in range(20)] == list(range(20))
+
+
+def test_message_goes_to_its_own_queue_alone(connection: Connection, queue: SimpleQueue, folder: Path) -> None:
+    with connection.SimpleQueue(f"{name_in(folder)}-other") as other:
+        other.put("for the other")
+        queue.put("for this one")
+        assert queue.get(timeout=5).payload == "for this one"
+        with pytest.raises(Empty):
+            queue.get(timeout=0.1)
+        assert other.get(timeout=5).payload == "for the other"

@@ -68,3 +68,31 @@ def test_manage_py_refuses_too() -> None:
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "NATS_URL: address 1" in done.stderr
+
+
+@pytest.mark.parametrize("variable", ["CAS_TOKEN_KEYS", "CAS_SECRET_KEY"])
+def test_wsgi_module_refuses_to_be_imported(variable: str) -> None:
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "casproject.settings", variable: ""}
+    done = subprocess.run(
+        [sys.executable, "-c", "import casproject.wsgi"],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "Refusing to start:" in done.stderr
+    assert variable in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_error_is_told_at_once(settings: Settings) -> None:
+    settings.NATS_URL = "http://user:hunter2@somewhere"
+    settings.CAS_SWEEP_SECONDS = 0
+    with pytest.raises(SystemExit) as caught:
+        refuse_wrong_settings()
+    assert "audit.E001" in str(caught.value.code)
+    assert "audit.E002" in str(caught.value.code)
+    assert "hunter2" not in str(caught.value.code)

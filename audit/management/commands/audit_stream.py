@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from argparse import ArgumentParser
+import re
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,12 +19,19 @@ SUBJECTS = ["audit.>"]
 CONNECT_SECONDS = 5
 
 
+def stream_name(text: str) -> str:
+    """A name that a stream can have; raises ArgumentTypeError."""
+    if re.fullmatch(r"[^\s.*>/\\]+", text) is None:
+        raise ArgumentTypeError(f"{text!r} is not a stream name")
+    return text
+
+
 class Command(BaseCommand):
     help = "Create or show the audit stream, or print the events in it as JSON lines. Run by hand, by its owner."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("action", choices=["create", "info", "read"])
-        parser.add_argument("--stream", default="chainloop-audit", help="(default: %(default)s)")
+        parser.add_argument("--stream", type=stream_name, default="chainloop-audit", help="(default: %(default)s)")
         parser.add_argument("--org", help="read: only the events of this organization")
         parser.add_argument("--since-sequence", type=int, default=1, help="read: from this stream sequence on")
 
@@ -36,7 +44,7 @@ class Command(BaseCommand):
         except NotFoundError as error:
             raise CommandError(f"There is no stream {options['stream']}.") from error
         except (nats.errors.Error, APIError, OSError, TimeoutError) as error:
-            raise CommandError(f"NATS: {error or type(error).__name__}") from error
+            raise CommandError(f"NATS: {str(error) or type(error).__name__}") from error
 
     async def create(self, stream: str, **options: Any) -> None:
         """Create the stream; leave one that exists as it is, whatever its settings: they are its owner's."""
@@ -60,15 +68,16 @@ class Command(BaseCommand):
         """Print `{"sequence", "subject", "id", "event"}` a line, up to the last message there is now."""
         async with await self._connect() as client:
             async for line in _read(client, stream, since_sequence):
-                if org is None or line["event"]["Data"]["OrgID"] == org:
+                if org is None or _organization(line["event"]) == org:
                     self.stdout.write(json.dumps(line, ensure_ascii=False))
 
     async def _connect(self) -> Client:
-        return await asyncio.wait_for(
-            nats.connect(
-                settings.NATS_URL.split(","), max_reconnect_attempts=1, reconnect_time_wait=0, error_cb=_quiet
-            ),
-            CONNECT_SECONDS,
+        return await nats.connect(
+            settings.NATS_URL.split(","),
+            connect_timeout=CONNECT_SECONDS,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            error_cb=_quiet,
         )
 
     def _show(self, info: StreamInfo) -> None:
@@ -76,6 +85,19 @@ class Command(BaseCommand):
             f"subjects {', '.join(info.config.subjects or [])}; {info.state.messages} messages, "
             f"{info.state.bytes} bytes, last sequence {info.state.last_seq}"
         )
+
+
+def _event(data: bytes) -> Any:
+    """The message's JSON; text when it is none, for a stream may carry what others publish."""
+    try:
+        return json.loads(data)
+    except ValueError:
+        return data.decode(errors="replace")
+
+
+def _organization(event: Any) -> str | None:
+    data = event.get("Data") if isinstance(event, dict) else None
+    return data.get("OrgID") if isinstance(data, dict) else None
 
 
 async def _read(client: Client, stream: str, since_sequence: int) -> AsyncIterator[dict[str, Any]]:
@@ -96,7 +118,7 @@ async def _read(client: Client, stream: str, since_sequence: int) -> AsyncIterat
             "sequence": sequence,
             "subject": message.subject,
             "id": (message.headers or {}).get("Nats-Msg-Id", ""),
-            "event": json.loads(message.data),
+            "event": _event(message.data),
         }
         if sequence >= last or not message.metadata.num_pending:
             return
