@@ -87,7 +87,7 @@ _UUID = re.compile(r"(urn:uuid:)?\{?[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\
 
 def parse_organization(org_id: str) -> uuid.UUID | None:
     """The organization of a token's `org-id`; None when that is no UUID."""
-    return uuid.UUID(org_id) if _UUID.fullmatch(org_id) else None
+    return uuid.UUID(org_id.lower()) if _UUID.fullmatch(org_id) else None
 
 
 def _after_commit(work: Callable[[], None]) -> None:
