@@ -23,7 +23,9 @@ def append(event: Event) -> None:
     line = json.dumps(asdict(event), default=str)
     try:
         folder = _folder()
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            _fsync_folder(folder.parent)
         final = folder / f"{event.timestamp_ns}-{event.event_id}.json"
         partial = final.with_suffix(_PARTIAL)
         with partial.open("w") as file:

@@ -5,7 +5,6 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import django.db
@@ -74,7 +73,7 @@ def record(
             AuditEvent.of(event, new_state()).save(force_insert=True)
     except django.db.Error:
         logger.exception("The database did not take audit event %s; it goes to the journal", event.event_id)
-        _after_commit(partial(journal.append, event))
+        _after_commit(lambda: journal.append(event))
         _after_commit(nudge.wake)
         return
     if settings.NATS_URL:

@@ -14,6 +14,7 @@ from kombu.transport import TRANSPORT_ALIASES, filesystem
 from kombu.utils.json import dumps
 
 SCHEME = "embedded"
+MAX_WAITING = 1000  # messages; Kombu lists all of them for each that it reads
 
 
 class Channel(filesystem.Channel):
@@ -26,6 +27,9 @@ class Channel(filesystem.Channel):
     def _put(  # type: ignore[override]  # as Kombu has it; the stubs differ
         self, queue: str, payload: dict[str, Any], **kwargs: Any
     ) -> None:
+        # Without a worker they would pile up, and its first hour back would go into throwing them away.
+        if sum(1 for _ in Path(self.data_folder_out).iterdir()) >= MAX_WAITING:
+            raise ChannelError(f"No worker takes the messages in {self.data_folder_out}")
         name = f"{monotonic_ns() // 1_000_000}_{uuid.uuid4()}.{queue}.msg"
         final = Path(self.data_folder_out, name)
         partial = final.with_suffix(".partial")

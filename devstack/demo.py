@@ -33,7 +33,7 @@ BIG_FILE = 256 * 1024**2  # bytes
 BLOCK = 1024**2
 EVENT_SECONDS = 30
 
-console = Console(width=max(Console().width, 100))
+console = Console(width=max(Console().width, 112))
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,9 @@ def test_event_counts_only_when_file_and_folder_are_synced(monkeypatch: pytest.M
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(Path, "replace", note_replace)
     journal.append(make_event())
-    assert steps == ["sync .partial", "rename", "sync folder"]
+    assert steps == ["sync folder", "sync .partial", "rename", "sync folder"]  # its folder is new
+    journal.append(make_event())
+    assert steps[4:] == ["sync .partial", "rename", "sync folder"]
 
 
 @pytest.mark.django_db
@@ -171,6 +173,7 @@ def test_full_disk_leaves_the_whole_event_in_the_log(
     assert record.levelname == "CRITICAL"
     assert str(event.event_id) in record.getMessage()
     assert event.digest in record.getMessage()
+    assert "No space left on device" in caplog.text
 
 
 @pytest.mark.parametrize("step", ["mkdir", "open", "replace"])

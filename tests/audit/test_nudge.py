@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from celery import current_app
 from django.conf import settings as project_settings
+from django.db import connections
 from django.test import Client
 from pytest_django import Settings
 
@@ -338,3 +339,57 @@ def test_first_events_of_many_requests_start_one_thread(
     for request in requests:
         request.join()
     assert len(started) == 1
+
+
+def test_thread_without_events_sends_nothing(nudger: Nudger, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[None] = []
+    waits: list[None] = []
+    wait = nudger._wanted.wait
+
+    def count(timeout: float | None) -> bool:
+        waits.append(None)
+        return wait(timeout)
+
+    monkeypatch.setattr(nudge, "send", lambda: sent.append(None))
+    monkeypatch.setattr(nudger._wanted, "wait", count)
+    nudger.wake()
+    wait_until(lambda: len(waits) == 2, what="the thread waits again")
+    assert not nudger._wanted.is_set()
+    assert len(sent) == 1
+
+
+def test_broker_that_fails_again_is_logged_again(
+    nudger: Nudger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = iter([ConnectionRefusedError("first"), None, ConnectionRefusedError("second"), None])
+    attempts: list[None] = []
+
+    def send() -> None:
+        answer = next(answers)
+        attempts.append(None)
+        if answer:
+            raise answer
+
+    monkeypatch.setattr(nudge, "send", send)
+    monkeypatch.setattr(nudge, "PAUSE", 0.01)
+    for count in (1, 2, 3, 4):
+        nudger.wake()
+        wait_until(lambda count=count: len(attempts) == count, what="an attempt")  # type: ignore[misc]
+    failures = [record.getMessage() for record in caplog.records if "ConnectionRefusedError" in record.getMessage()]
+    assert ["first" in failures[0], "second" in failures[1], len(failures)] == [True, True, 2]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_thread_keeps_no_database_connection(nudger: Nudger, sent: list[None], monkeypatch: pytest.MonkeyPatch) -> None:
+    is_open: list[bool] = []
+    wait = nudger._wanted.wait
+
+    def look(timeout: float | None) -> bool:
+        is_open.append(connections["default"].connection is not None)  # of the thread that waits
+        return wait(timeout)
+
+    monkeypatch.setattr(nudger._wanted, "wait", look)
+    journal.append(make_event())
+    nudger.wake()
+    wait_until(lambda: len(is_open) >= 2 and not journal.pending(), what="the journal is taken in")
+    assert is_open[:2] == [False, False]

@@ -235,3 +235,19 @@ def test_any_form_of_a_uuid_is_a_row_or_a_warning_and_never_an_exception(
 ) -> None:
     receivers.on_upload(sender=Artifact, signal=artifact_uploaded, **values(org_id=form.format(ORGANIZATION)))
     assert AuditEvent.objects.filter(org_id=ORGANIZATION).exists() or "not a UUID" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whatever_goes_wrong_after_the_commit_the_upload_succeeds(
+    client: Client, location: Location, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    settings.NATS_URL = "nats://127.0.0.1:1"
+    monkeypatch.setattr(nudge, "wake", fail)
+    assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
+    assert AuditEvent.objects.get().state == "pending"
+    monkeypatch.setattr(journal, "append", fail)
+    monkeypatch.setattr(AuditEvent, "save", refuse)
+    assert client.put(URL, CONTENT, headers=bearer()).status_code == 200

@@ -12,7 +12,6 @@ from kombu.exceptions import ChannelError
 from kombu.simple import SimpleQueue
 
 import casproject.embedded_broker  # registers embedded://
-from tests.servers import wait_until
 
 
 @pytest.fixture
@@ -104,15 +103,11 @@ def test_many_senders_lose_and_tear_nothing(queue: SimpleQueue, folder: Path) ->
     senders = [threading.Thread(target=put_from_elsewhere, args=(folder, 100)) for _ in range(4)]
     for sender in senders:
         sender.start()
-    received: list[int] = []
-
-    def receive() -> bool:
-        message = queue.get(timeout=5)
+    received = []
+    for _ in range(400):
+        message = queue.get(timeout=20)
         message.ack()
         received.append(message.payload)
-        return len(received) == 400
-
-    wait_until(receive, what="all messages are received")
     for sender in senders:
         sender.join()
     assert sorted(received) == sorted(list(range(100)) * 4)
@@ -155,3 +150,16 @@ def test_message_goes_to_its_own_queue_alone(connection: Connection, queue: Simp
         with pytest.raises(Empty):
             queue.get(timeout=0.1)
         assert other.get(timeout=5).payload == "for the other"
+
+
+def test_messages_that_no_worker_takes_are_refused_before_they_pile_up(
+    queue: SimpleQueue, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(casproject.embedded_broker, "MAX_WAITING", 3)
+    for number in range(3):
+        queue.put(number)
+    with pytest.raises(ChannelError, match="No worker takes the messages"):
+        queue.put(3)
+    assert len(list(folder.glob("*.msg"))) == 3
+    queue.get(timeout=5).ack()
+    queue.put(3)
