@@ -62,7 +62,7 @@ class Location(models.Model):
         except LookupError:
             return  # its own validator says so
         _validate_object(self.options)  # validators of fields come earlier, and do not stop this method
-        missing = [option for option in backend.required if option not in self.options]
+        missing = [option for option in backend.required if not self.options.get(option)]
         if missing:
             raise ValidationError({"options": f"{self.backend} needs: {', '.join(missing)}."})
 

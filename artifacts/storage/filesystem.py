@@ -7,6 +7,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -67,7 +68,9 @@ class FileSystemStore(Store):
             self._path(digest).unlink(missing_ok=True)
 
     def check(self) -> None:
-        if not self._root.is_dir():
+        with storage_errors():
+            is_there = self._root.is_dir()
+        if not is_there:
             raise StorageError("The location's folder does not exist.")
 
 
@@ -104,7 +107,7 @@ class _StagedFile(Staged):
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
-            return self._rename(target)
+            return not target.exists() and self._rename(target)  # nearly as good: a twin may come in between
         return True
 
     def _rename(self, target: Path) -> bool:
@@ -113,14 +116,21 @@ class _StagedFile(Staged):
 
     def discard(self) -> None:
         with storage_errors():
-            os.close(self._descriptor)
-            self._temp.unlink(missing_ok=True)
+            try:
+                os.close(self._descriptor)
+            finally:
+                self._temp.unlink(missing_ok=True)
 
 
 def _make_durable_folder(folder: Path) -> None:
     if not folder.is_dir():
         folder.mkdir(exist_ok=True)
-        _fsync_folder(folder.parent)
+        try:
+            _fsync_folder(folder.parent)
+        except OSError:
+            with suppress(OSError):
+                folder.rmdir()  # else the next upload would take it for durable
+            raise
 
 
 def _fsync_folder(folder: Path) -> None:

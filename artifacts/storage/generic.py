@@ -36,7 +36,9 @@ class GenericStore(Store):
         with storage_errors():
             try:
                 return self._storage.get_modified_time(str(digest))
-            except FileNotFoundError as error:
+            except Exception as error:  # as above
+                if self._storage.exists(str(digest)):
+                    raise
                 raise ArtifactNotFound from error
 
     def stage(self) -> Staged:

@@ -1,19 +1,35 @@
 """The management commands that play the control plane and the operator."""
 
 import io
+import os
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import jwt
 import pytest
 from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from django.conf import settings as project_settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from artifacts.models import Location
 from artifacts.tokens import verify_token
 from tests.factories import ORGANIZATION
+
+
+def private_key(curve: ec.EllipticCurve) -> bytes:
+    return ec.generate_private_key(curve).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def public_key(curve: ec.EllipticCurve) -> bytes:
+    key = ec.generate_private_key(curve).public_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def run(*arguments: str) -> str:
@@ -42,6 +58,25 @@ class TestMakeKeys:
         with pytest.raises(CommandError, match="exists"):
             run("make_keys", str(tmp_path))
         assert (tmp_path / "token-private.pem").read_bytes() == before
+
+    def test_public_key_that_came_alone_is_not_overwritten(self, tmp_path: Path) -> None:
+        """As on a production server, where the control plane's is all there is."""
+        (tmp_path / "token-public.pem").write_text("the control plane's")
+        with pytest.raises(CommandError, match="exists"):
+            run("make_keys", str(tmp_path))
+        assert (tmp_path / "token-public.pem").read_text() == "the control plane's"
+        assert list(tmp_path.iterdir()) == [tmp_path / "token-public.pem"]
+
+    def test_each_run_makes_others(self, tmp_path: Path) -> None:
+        assert not set(run("make_keys", str(tmp_path / "a")).splitlines()) & set(
+            run("make_keys", str(tmp_path / "b")).splitlines()
+        )
+
+    def test_private_key_is_not_printed(self, tmp_path: Path) -> None:
+        out, err = io.StringIO(), io.StringIO()
+        call_command("make_keys", str(tmp_path), stdout=out, stderr=err)
+        assert "PRIVATE" not in out.getvalue() + err.getvalue()
+        assert str(tmp_path / "token-private.pem") in err.getvalue()
 
 
 class TestMintToken:
@@ -77,6 +112,48 @@ class TestMintToken:
     def test_missing_key_says_what_makes_it(self, tmp_path: Path) -> None:
         with pytest.raises(CommandError, match="make_keys"):
             run("mint_token", "--key", str(tmp_path / "missing.pem"))
+
+    @pytest.mark.parametrize(
+        "content",
+        [b"no key", bytes(range(256)), private_key(ec.SECP256R1()), public_key(ec.SECP521R1())],
+        ids=["text", "binary", "another curve", "public"],
+    )
+    def test_file_that_is_no_such_key_is_refused_by_name(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "key.pem").write_bytes(content)
+        with pytest.raises(CommandError, match=r"key\.pem"):
+            run("mint_token", "--key", str(tmp_path / "key.pem"))
+
+    def test_limit_that_the_server_would_refuse_is_refused(self) -> None:
+        with pytest.raises(CommandError):
+            run("mint_token", "--max-bytes=-5")
+
+    @pytest.mark.parametrize("role", ["", "admin", "Uploader"])
+    def test_role_that_there_is_not_is_refused(self, role: str) -> None:
+        with pytest.raises(CommandError, match="invalid choice"):
+            run("mint_token", f"--role={role}")
+
+    def test_claims_are_those_of_the_contract(self) -> None:
+        token = run("mint_token", "--source-internal").strip()
+        assert jwt.get_unverified_header(token)["alg"] == "ES512"
+        claims = jwt.decode(token, options={"verify_signature": False})
+        assert claims["aud"] == ["artifact-cas.chainloop"]
+        assert set(claims) == {
+            *("iss", "aud", "iat", "exp", "role", "backend", "secret-id", "maxbytes", "org-id", "source-internal")
+        }
+
+    def test_of_the_shell_it_prints_the_token_alone(self) -> None:
+        environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "casproject.settings", "CAS_CREDENTIAL_KEYS": ""}
+        done = subprocess.run(
+            [sys.executable, "manage.py", "mint_token"],
+            cwd=project_settings.BASE_DIR,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert "artifacts.W001" in done.stderr
+        assert verify_token(done.stdout.removesuffix("\n"))
 
 
 @pytest.mark.django_db
@@ -114,6 +191,44 @@ class TestCreateLocation:
             run("create_location", "x", *arguments)
         assert not Location.objects.exists()
 
+    @pytest.mark.parametrize("name", ["", "x" * 201])
+    def test_name_that_no_location_may_have_is_refused(self, name: str, tmp_path: Path) -> None:
+        with pytest.raises(CommandError):
+            run("create_location", name, "--folder", str(tmp_path))
+        assert not Location.objects.exists()
+
+    def test_filesystem_needs_a_folder(self) -> None:
+        with pytest.raises(CommandError, match="FILESYSTEM needs: location"):
+            run("create_location", "main")
+
+    def test_wrong_settings_make_no_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(CommandError):
+            run("create_location", "main", "--folder", str(tmp_path / "a"), "--organization", "acme")
+        assert not (tmp_path / "a").exists()
+
+    def test_folder_is_for_filesystem_alone(self, tmp_path: Path) -> None:
+        """To the others `location` is a prefix of their keys."""
+        command = ["create_location", "s3", "--backend", "AWS-S3", "--options", '{"bucket_name": "b"}']
+        with pytest.raises(CommandError, match="--folder"):
+            run(*command, "--folder", str(tmp_path / "a"))
+        assert not Location.objects.exists()
+        assert not (tmp_path / "a").exists()
+
+    def test_folder_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(CommandError, match="file"):
+            run("create_location", "main", "--folder", str(tmp_path / "file"))
+
+    def test_relative_folder_becomes_absolute(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        run("create_location", "main", "--folder", "here")
+        assert Location.objects.get().options == {"location": str(tmp_path / "here")}
+
+    def test_existing_folder_is_taken_with_what_is_in_it(self, tmp_path: Path) -> None:
+        (tmp_path / "kept").touch()
+        run("create_location", "main", "--folder", str(tmp_path))
+        assert (tmp_path / "kept").exists()
+
 
 @pytest.mark.django_db
 class TestRotateCredentials:
@@ -137,3 +252,35 @@ class TestRotateCredentials:
         with pytest.raises(CommandError, match="AWS-S3/z"):
             run("rotate_credentials")
         assert Location.objects.get(name="a").encrypted_credentials == good.encrypted_credentials
+
+    def test_one_that_is_unreadable_leaves_those_before_and_after_it(self, settings: Settings) -> None:
+        (old,) = settings.CAS_CREDENTIAL_KEYS
+        for name in ("a", "z"):
+            location = Location(name=name, backend="AWS-S3", options={"bucket_name": "b"})
+            location.credentials = {"secret_key": name}
+            location.save()
+        Location.objects.create(name="m", backend="AWS-S3", options={}, encrypted_credentials="garbage")
+        settings.CAS_CREDENTIAL_KEYS = [Fernet.generate_key().decode(), old]
+        with pytest.raises(CommandError, match="AWS-S3/m"):
+            run("rotate_credentials")
+        settings.CAS_CREDENTIAL_KEYS = [old]
+        assert [Location.objects.get(name=name).credentials["secret_key"] for name in ("a", "z")] == ["a", "z"]
+
+    def test_secrets_are_not_printed(self, settings: Settings) -> None:
+        location = Location(name="s3", backend="AWS-S3", options={"bucket_name": "b"})
+        location.credentials = {"secret_key": "hunter2"}
+        location.save()
+        printed = run("rotate_credentials")
+        assert "hunter2" not in printed
+        assert location.encrypted_credentials not in printed
+
+    def test_nothing_to_rotate_is_no_error(self, settings: Settings) -> None:
+        assert run("rotate_credentials") == "Rotated the credentials of 0 location(s).\n"
+
+    def test_no_key_says_which_setting_lacks(self, settings: Settings) -> None:
+        location = Location(name="s3", backend="AWS-S3", options={"bucket_name": "b"})
+        location.credentials = {"secret_key": "hunter2"}
+        location.save()
+        settings.CAS_CREDENTIAL_KEYS = []
+        with pytest.raises((CommandError, ImproperlyConfigured), match="CAS_CREDENTIAL_KEYS"):
+            run("rotate_credentials")

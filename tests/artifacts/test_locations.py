@@ -21,7 +21,8 @@ from tests.factories import ORGANIZATION, bearer, digest_of
 pytestmark = pytest.mark.django_db
 
 CONTENT = b"some content"
-URL = f"/artifacts/{digest_of(CONTENT)}"
+DIGEST = digest_of(CONTENT)
+URL = f"/artifacts/{DIGEST}"
 SECRET = {"access_key": "AKIA123", "secret_key": "hunter2"}
 
 
@@ -66,6 +67,8 @@ def test_name_is_unique_for_each_backend(location: Location) -> None:
         ({"options": ["location"]}, "This must be a JSON object."),
         ({"options": 5}, "This must be a JSON object."),
         ({"backend": "AWS-S3"}, "AWS-S3 needs: bucket_name."),
+        ({"backend": "AzureBlob"}, "AzureBlob needs: azure_container."),
+        ({"backend": "GCS"}, "GCS needs: bucket_name."),
     ],
 )
 def test_wrong_settings_are_named(values: dict[str, Any], complaint: str) -> None:
@@ -73,6 +76,42 @@ def test_wrong_settings_are_named(values: dict[str, Any], complaint: str) -> Non
     with pytest.raises(ValidationError) as caught:
         location.full_clean()
     assert complaint in caught.value.messages
+
+
+@pytest.mark.parametrize("value", ["", None])
+@pytest.mark.parametrize(("backend", "option"), [("FILESYSTEM", "location"), ("AWS-S3", "bucket_name")])
+def test_option_that_is_given_empty_is_missing(backend: str, option: str, value: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Location(name="a", backend=backend, options={option: value}).full_clean()
+    assert f"{backend} needs: {option}." in caught.value.messages
+
+
+def test_settings_that_are_right_pass(tmp_path: Path) -> None:
+    Location(name="a", backend="FILESYSTEM", options={"location": str(tmp_path)}).full_clean()
+
+
+def test_backend_of_the_token_must_be_that_of_the_location(client: Client, location: Location) -> None:
+    answer = client.put(URL, CONTENT, headers=bearer(backend="AWS-S3"))
+    assert (answer.status_code, answer.json()["code"]) == (404, "location_not_found")
+
+
+@pytest.mark.parametrize("name", ["../default", "/etc/passwd", "DEFAULT", "", "https://127.0.0.1/"])
+def test_secret_id_is_a_name_and_nothing_else(client: Client, location: Location, name: str) -> None:
+    answer = client.put(URL, CONTENT, headers=bearer(**{"secret-id": name}))
+    assert (answer.status_code, answer.json()["code"]) == (404, "location_not_found")
+
+
+@pytest.mark.parametrize("call", ["get", "head", "describe", "download"])
+def test_bound_location_is_closed_to_others_for_every_call(client: Client, location: Location, call: str) -> None:
+    client.put(URL, CONTENT, headers=bearer())
+    location.organization = ORGANIZATION
+    location.save()
+    stranger = bearer(DOWNLOADER, **{"org-id": "11111111-1111-1111-1111-111111111111"})
+    path = {"describe": f"{URL}/describe", "download": f"/download/{DIGEST}"}.get(call, URL)
+    answer = (client.head if call == "head" else client.get)(path, headers=stranger)
+    assert answer.status_code == 403
+    if call != "head":
+        assert answer.json()["code"] == "wrong_organization"
 
 
 def test_credentials_are_encrypted_in_the_database(location: Location) -> None:
@@ -117,6 +156,34 @@ def test_credentials_need_a_key(location: Location, settings: Settings) -> None:
     settings.CAS_CREDENTIAL_KEYS = []
     with pytest.raises(ImproperlyConfigured, match="CAS_CREDENTIAL_KEYS"):
         location.credentials = SECRET
+
+
+def test_unreadable_credentials_are_an_error_of_the_server_and_tell_nothing(
+    client: Client, location: Location, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    location.credentials = SECRET
+    location.save()
+    lost, settings.CAS_CREDENTIAL_KEYS = settings.CAS_CREDENTIAL_KEYS[0], [Fernet.generate_key().decode()]
+    answer = client.put(URL, CONTENT, headers=bearer())
+    assert (answer.status_code, answer.json()["code"]) == (502, "storage_error")
+    for told in (answer.content.decode(), caplog.text):
+        assert not [secret for secret in (lost, *settings.CAS_CREDENTIAL_KEYS, *SECRET.values()) if secret in told]
+
+
+def test_changed_credentials_make_a_new_store(location: Location) -> None:
+    location.credentials = {"base_url": "/a/"}
+    store = open_store(location)
+    location.credentials = {"base_url": "/b/"}
+    assert open_store(location) is not store
+
+
+def test_saved_change_of_a_folder_holds_from_the_next_request(
+    client: Client, location: Location, tmp_path: Path
+) -> None:
+    client.put(URL, CONTENT, headers=bearer())
+    (tmp_path / "moved").mkdir()
+    Location.objects.update(options={"location": str(tmp_path / "moved")})
+    assert client.get(URL, headers=bearer(DOWNLOADER)).status_code == 404
 
 
 def test_store_is_kept_until_its_location_changes(location: Location, tmp_path: Path) -> None:

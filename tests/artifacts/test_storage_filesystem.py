@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -78,6 +79,48 @@ def test_file_is_synced_before_it_is_linked_and_folders_after(
     assert steps == ["file", ".", "sha256", "link", shard]
 
 
+def test_folder_that_another_upload_made_and_could_not_sync_is_synced(
+    store: FileSystemStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def fail_for_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail_for_folders)
+    with pytest.raises(StorageError):
+        put(store)
+    synced: list[Path] = []
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    put(store)
+    assert {folder, folder / "sha256", path_in(folder).parent} <= set(synced)
+
+
+def test_replacing_syncs_the_file_before_the_rename_and_the_folder_after(
+    store: FileSystemStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, b"rotten")
+    steps: list[str] = []
+    rename = Path.replace
+
+    def note_rename(path: Path, target: Path) -> Path:
+        steps.append("rename")
+        return rename(path, target)
+
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: steps.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+    )
+    monkeypatch.setattr(Path, "replace", note_rename)
+    put(store, replace=True)
+    assert (steps[0], steps[-2:]) == ("file", ["rename", "folder"])
+
+
 def test_second_one_is_told_that_it_is_there(store: FileSystemStore, folder: Path) -> None:
     put(store)
     inode = path_in(folder).stat().st_ino
@@ -110,6 +153,17 @@ def test_file_system_without_hard_links_gets_a_rename(
     monkeypatch.setattr(Path, "hardlink_to", fail_with(number))
     assert put(store) is True
     assert path_in(folder).read_bytes() == CONTENT
+    assert incoming(folder) == []
+
+
+def test_file_system_without_hard_links_tells_what_is_there_too(
+    store: FileSystemStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "hardlink_to", fail_with(errno.EPERM))
+    put(store)
+    inode = path_in(folder).stat().st_ino
+    assert put(store) is False
+    assert path_in(folder).stat().st_ino == inode
     assert incoming(folder) == []
 
 
@@ -211,3 +265,68 @@ def test_folder_that_goes_during_an_upload_is_an_error_and_is_not_made(store: Fi
         with pytest.raises(StorageError):
             staged.place(DIGEST)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_root_that_cannot_be_looked_at_is_a_storage_error(
+    store: FileSystemStore, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    for use in (store.check, store.stage, lambda: store.size(DIGEST), lambda: store.modified_at(DIGEST)):
+        with monkeypatch.context() as disk:
+            disk.setattr("pathlib.Path.stat", fail_with(number))
+            with pytest.raises(StorageError):
+                use()
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_artifact_that_cannot_be_reached_is_a_storage_error_and_not_absent(
+    store: FileSystemStore, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    put(store)
+    monkeypatch.setattr("pathlib.Path.open", fail_with(number))
+    monkeypatch.setattr("pathlib.Path.unlink", fail_with(number))
+    for use in (store.open, store.delete):
+        with pytest.raises(StorageError):
+            use(DIGEST)
+
+
+def test_staging_that_fails_leaves_nothing(
+    store: FileSystemStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.mkstemp", fail_with(errno.ENOSPC))
+    with pytest.raises(StorageFull):
+        store.stage()
+    assert incoming(folder) == []
+
+
+def test_no_descriptor_is_left_open(store: FileSystemStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store)
+    before = open_descriptors()
+    put(store, replace=True)
+    monkeypatch.setattr(os, "fsync", fail_with(errno.EIO))
+    with pytest.raises(StorageError):
+        put(store)
+    assert open_descriptors() == before
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_close_that_fails_leaves_nothing(store: FileSystemStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a network file system, which tells of a failed write when the file is closed."""
+    close = os.close
+
+    def fail_for_files(descriptor: int) -> None:
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        close(descriptor)
+        if is_file:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    staged = store.stage()
+    staged.write(CONTENT)
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "close", fail_for_files)
+        with pytest.raises(StorageError):
+            staged.discard()
+    assert incoming(folder) == []
