@@ -71,7 +71,7 @@ def check_storage_backends(**kwargs: Any) -> list[CheckMessage]:
     for name, path in settings.CAS_STORAGE_BACKENDS.items():
         try:
             import_string(path)
-        except ImportError as error:
+        except Exception as error:  # noqa: BLE001  (its module may raise anything)
             messages.append(
                 Error(
                     f"CAS_STORAGE_BACKENDS: {name}: {error}",

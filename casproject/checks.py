@@ -22,7 +22,7 @@ def check_secret_key(**kwargs: Any) -> list[CheckMessage]:
 @register
 def check_data_dir(**kwargs: Any) -> list[CheckMessage]:
     """E002: the data folder is missing or cannot be written to."""
-    if os.access(settings.CAS_DATA_DIR, os.W_OK | os.X_OK):
+    if settings.CAS_DATA_DIR.is_dir() and os.access(settings.CAS_DATA_DIR, os.W_OK | os.X_OK):
         return []
     message = f"CAS_DATA_DIR: {settings.CAS_DATA_DIR} is not a folder that can be written to."
     return [Error(message, hint="Create it, and give it to the user that this process runs as.", id="casproject.E002")]

@@ -79,18 +79,18 @@ def test_storage_class_that_cannot_be_had_is_named(settings: Settings, path: str
     assert "BAD" in message.msg
 
 
-@pytest.mark.parametrize("error", ["django.core.exceptions.ImproperlyConfigured", "RuntimeError", "SyntaxError"])
-def test_storage_class_whose_module_fails_is_named(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str
+def test_storage_class_whose_library_is_missing_is_named(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """django-storages raises ImproperlyConfigured when a vendor's library is not installed."""
-    name = f"failing_{error.rpartition('.')[2].lower()}"
-    (tmp_path / f"{name}.py").write_text(f"import django.core.exceptions\nraise {error}('no library')\n")
+    """Some of django-storages raise ImproperlyConfigured then, and not ImportError."""
+    (tmp_path / "no_library.py").write_text(
+        "from django.core.exceptions import ImproperlyConfigured\nraise ImproperlyConfigured('no library')\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
-    settings.CAS_STORAGE_BACKENDS = {"FAILING": f"{name}.Storage"}
+    settings.CAS_STORAGE_BACKENDS = {"VENDOR": "no_library.Storage"}
     (message,) = check_storage_backends()
     assert message.id == "artifacts.E004"
-    assert "FAILING" in message.msg
+    assert "VENDOR: no library" in message.msg
 
 
 def test_right_settings_pass(settings: Settings) -> None:
@@ -126,7 +126,7 @@ def test_data_dir_that_cannot_be_written_to_stops_the_start(
 
 
 def test_every_check_is_registered() -> None:
-    registered = {f"{check.__module__}.{check.__name__}" for check in registry.get_checks()}
+    registered = {f"{check.__module__}.{getattr(check, '__name__', '')}" for check in registry.get_checks()}
     assert registered >= {
         "artifacts.checks.check_token_keys",
         "artifacts.checks.check_credential_keys",

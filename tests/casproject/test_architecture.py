@@ -72,3 +72,50 @@ def test_services_know_no_http() -> None:
 def test_nothing_that_is_deployed_needs_tests_or_the_development_stack() -> None:
     deployed = [found for found in imports() if not found[0].startswith("devstack/")]
     assert [found for found in deployed if found[1].split(".")[0] in {"tests", "devstack", "pytest"}] == []
+
+
+@pytest.mark.parametrize("file", PURE)
+def test_pure_modules_stand_on_pure_modules_alone(file: str) -> None:
+    ours = {module for module in imports_of(PROJECT / file) if module.split(".")[0] in PACKAGES}
+    pure = tuple(f"{path.removesuffix('.py').replace('/', '.')}." for path in PURE)
+    assert [module for module in ours if not module.startswith(pure)] == []
+
+
+def test_signals_and_storage_know_nothing_above_them() -> None:
+    lower = ("artifacts/signals.py", "artifacts/digests.py", "artifacts/exceptions.py", "artifacts/storage/")
+    upper = ("artifacts.services", "artifacts.views", "artifacts.authentication", "artifacts.permissions", "audit")
+    assert [found for found in imports() if found[0].startswith(lower) and found[1].startswith(upper)] == []
+
+
+def test_storage_knows_of_models_their_type_alone() -> None:
+    tree = ast.parse((PROJECT / "artifacts" / "storage" / "__init__.py").read_text())
+    at_run_time = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert not [node for node in at_run_time if isinstance(node, ast.ImportFrom) and node.module == "artifacts.models"]
+    files = {file for file, module in imports() if module.startswith("artifacts.models.")}
+    assert {file for file in files if file.startswith("artifacts/storage/")} == {"artifacts/storage/__init__.py"}
+
+
+def test_environment_is_read_in_the_settings_alone() -> None:
+    readers = {
+        str(path.relative_to(PROJECT))
+        for package in ("artifacts", "audit", "casproject")
+        for path in (PROJECT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute | ast.Subscript)
+        and ast.unparse(node).startswith(("os.environ.get", "os.environ[", "os.getenv"))
+    }
+    assert readers == set()
+    assert {file for file, module in imports() if module == "casproject.environment.Environment"} == {
+        "casproject/settings.py"
+    }
+
+
+def test_apps_know_nothing_of_the_project_around_them() -> None:
+    apps = [found for found in imports() if found[0].startswith(("artifacts/", "audit/"))]
+    assert [found for found in apps if found[1].startswith("casproject")] == []
+
+
+def test_every_import_is_seen(tmp_path: Path) -> None:
+    source = tmp_path / "source.py"
+    source.write_text("import a.b\ndef f():\n    from c import d, e\nif x:\n    import g as h\n")
+    assert set(imports_of(source)) == {"a.b", "c.d", "c.e", "g"}

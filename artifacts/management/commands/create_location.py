@@ -28,13 +28,18 @@ class Command(BaseCommand):
             return
         storage_options = options["options"]
         if folder is not None:
-            path = Path(folder).absolute()
-            path.mkdir(parents=True, exist_ok=True)
-            storage_options = {**storage_options, "location": str(path)}
+            if backend != "FILESYSTEM":
+                raise CommandError("--folder is for FILESYSTEM.")
+            storage_options = {**storage_options, "location": str(Path(folder).absolute())}
         location = Location(name=name, backend=backend, options=storage_options, organization=options["organization"])
         try:
             location.full_clean()
         except ValidationError as error:
             raise CommandError("; ".join(error.messages)) from error
+        if folder is not None:
+            try:
+                Path(folder).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise CommandError(f"{folder} cannot be made: {error.strerror}.") from error
         location.save()
         self.stdout.write(f"Created location {location}.")

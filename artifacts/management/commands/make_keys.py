@@ -29,6 +29,8 @@ class Command(BaseCommand):
         """Write the pair, the private key readable by its owner alone; never overwrite one."""
         private_path, public_path = folder / PRIVATE_KEY, folder / PUBLIC_KEY
         folder.mkdir(parents=True, exist_ok=True)
+        if public_path.exists():
+            raise CommandError(f"{public_path} exists; it is not overwritten.")
         key = ec.generate_private_key(ec.SECP521R1())
         try:
             private_path.touch(mode=0o600, exist_ok=False)
