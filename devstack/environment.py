@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import environ
 
@@ -63,11 +64,17 @@ class Stack:
         environ.Env.read_env(str(self.env_file))
 
     def _make_secrets(self) -> list[str]:
-        command = [sys.executable, str(PROJECT / "manage.py"), "make_keys"]
-        keys = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        keys = self.data_dir / "keys"
+        public_key = keys / "token-public.pem"
+        if public_key.exists():  # of a start that was broken off, or whose file was removed: tokens stay valid
+            with TemporaryDirectory() as spare:
+                made = [line for line in _make_keys(Path(spare)) if not line.startswith("CAS_TOKEN_KEYS=")]
+            made.append(f"CAS_TOKEN_KEYS={public_key}")
+        else:
+            made = _make_keys(keys)
         return [
             "# The secrets of a development stack. manage.py reads them; never use them in production.",
-            *keys.splitlines(),
+            *made,
             "CAS_SECURE_COOKIES=false",
             f"CAS_ADMIN_USER={ADMIN}",
             f"CAS_ADMIN_PASSWORD={secrets.token_urlsafe(9)}",
@@ -75,9 +82,15 @@ class Stack:
 
     def _write(self, lines: list[str]) -> None:
         new = self.env_file.with_suffix(".new")
+        new.unlink(missing_ok=True)  # a leftover may be open to others
         new.touch(mode=0o600)
         new.write_text("\n".join(lines) + "\n")
         new.replace(self.env_file)
+
+
+def _make_keys(folder: Path) -> list[str]:
+    command = [sys.executable, str(PROJECT / "manage.py"), "make_keys", str(folder)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
 
 
 def _port(name: str, default: int) -> int:
