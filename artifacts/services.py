@@ -99,7 +99,7 @@ def upload(grant: Grant, body: Body, file_name: str, digest: Digest | None = Non
         for block in reader:
             staged.write(block)
         stored = _find_stored(location, reader.digest)  # a POST learns its digest only now
-        is_there = stored is not None and stored.is_sound
+        is_there = stored is not None and stored.is_sound and stored.size_bytes == reader.size
         is_placed = not is_there and staged.place(reader.digest, replace=stored is not None)
 
     if is_placed:

@@ -109,7 +109,7 @@ class TokenVerifier:
         claims = self._decode(token)
         grant = _read_claims(claims)
         with self._lock:
-            self._known[fingerprint] = (float(claims["exp"]), grant)
+            self._known[fingerprint] = (int(claims["exp"]), grant)
             if len(self._known) > self._remembered:
                 self._known.popitem(last=False)
         return grant

@@ -354,3 +354,19 @@ def test_remembered_token_is_refused_from_its_last_second_on(monkeypatch: pytest
     monkeypatch.setattr(time, "time", lambda: float(expiry))
     with pytest.raises(InvalidToken, match="expired"):
         verifier.verify(token)
+
+
+def test_fraction_of_a_second_is_life_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    verifier = TokenVerifier(load_keys(Path(project_settings.CAS_TOKEN_KEYS[0])))
+    whole = int(time.time()) + 600
+    token = make_token(exp=whole + 0.9)
+    verifier.verify(token)
+    expired = jwt.ExpiredSignatureError()
+    monkeypatch.setattr(jwt, "decode", lambda *args, **kwargs: (_ for _ in ()).throw(expired))
+    monkeypatch.setattr(time, "time", lambda: whole + 0.5)
+    with pytest.raises(InvalidToken, match="expired"):
+        verifier.verify(token)
+
+
+def test_token_may_live_longer_than_floating_point_reaches() -> None:
+    assert verify_token(make_token(exp=10**400)).role == UPLOADER
