@@ -87,7 +87,7 @@ def _row_of(content: bytes) -> AuditEvent:
     values["event_id"] = uuid.UUID(values["event_id"])
     values["org_id"] = uuid.UUID(values["org_id"])
     values["action"] = Action(values["action"])
-    row = AuditEvent.of(Event(**values), State.PENDING if settings.NATS_URL else State.LOCAL)
+    row = AuditEvent.of(Event(**values), State.of_new_events())
     row.clean_fields()  # what no database would ever take
     return row
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
@@ -23,6 +24,11 @@ class State(models.TextChoices):
     PUBLISHED = "published", "published"
     FAILED = "failed", "failed"
     LOCAL = "local", "local"
+
+    @classmethod
+    def of_new_events(cls) -> State:
+        """Pending when there is somewhere to publish, else local."""
+        return cls.PENDING if settings.NATS_URL else cls.LOCAL
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):

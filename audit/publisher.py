@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 import nats.errors
 from django.conf import settings
 from nats.aio.client import Client
+from nats.js import JetStreamContext
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,8 @@ class Publisher:
 
     async def _publish(self, messages: Sequence[Message]) -> list[Outcome]:
         client = await self._connect()
-        outcomes = await asyncio.gather(*(_publish_one(client, message) for message in messages))
+        stream = client.jetstream()
+        outcomes = await asyncio.gather(*(_publish_one(stream, client.max_payload, message) for message in messages))
         if not any(isinstance(outcome, Ack) for outcome in outcomes):
             async with self._connecting:
                 if self._client is client:
@@ -159,16 +161,14 @@ async def _ignore(error: Exception) -> None:
     logger.debug("NATS: %s", error)
 
 
-async def _publish_one(client: Client, message: Message) -> Outcome:
+async def _publish_one(stream: JetStreamContext, max_payload: int, message: Message) -> Outcome:
     payload = message.payload.encode()
     # The server counts the header too, and cuts the connection over what nats-py lets pass.
-    if len(_header(message)) + len(payload) > client.max_payload:
-        return Rejected(
-            f"MaxPayloadError: larger than the {client.max_payload} bytes that NATS takes", is_permanent=True
-        )
+    if len(_header(message)) + len(payload) > max_payload:
+        return Rejected(f"MaxPayloadError: larger than the {max_payload} bytes that NATS takes", is_permanent=True)
     try:
         # Not `publish_async`: nats-py 2.16 raises an error answer inside its own callback, and the future never ends.
-        publish = client.jetstream().publish(
+        publish = stream.publish(
             message.subject, payload, timeout=ACK_TIMEOUT, headers={"Nats-Msg-Id": message.message_id}
         )
         ack = await asyncio.wait_for(publish, ACK_TIMEOUT)  # its own timeout does not cover a socket that is full

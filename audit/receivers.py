@@ -70,7 +70,7 @@ def record(
     try:
         # A savepoint inside the upload's transaction, so that only the event fails, not the upload.
         with transaction.atomic():
-            AuditEvent.of(event, new_state()).save(force_insert=True)
+            AuditEvent.of(event, State.of_new_events()).save()
     except django.db.Error:
         logger.exception("The database did not take audit event %s; it goes to the journal", event.event_id)
         _after_commit(lambda: journal.append(event))
@@ -100,8 +100,3 @@ def _after_commit(work: Callable[[], None]) -> None:
         transaction.on_commit(work, robust=True)
     else:
         work()
-
-
-def new_state() -> State:
-    """Pending when there is somewhere to publish, else local."""
-    return State.PENDING if settings.NATS_URL else State.LOCAL

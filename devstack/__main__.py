@@ -11,7 +11,6 @@ from io import StringIO
 from pathlib import Path
 
 import django
-import requests
 from django.core.management import CommandError, call_command
 from django.db import connections
 from honcho.environ import parse_procfile
@@ -67,7 +66,7 @@ def process_environment() -> dict[str, str]:
 
 def announce(stack: Stack) -> None:
     """Create the stream as its operator would, and once the stack is ready say how to use it."""
-    if _within(READY_SECONDS, _create_stream) and _within(READY_SECONDS, lambda: _is_ready(stack)):
+    if _within(READY_SECONDS, _create_stream) and _within(READY_SECONDS, stack.is_ready):
         print(welcome(stack), flush=True)
     else:
         print("The stack did not become ready; its log above says why.", flush=True)
@@ -104,13 +103,6 @@ def _create_stream() -> bool:
     except CommandError:
         return False
     return True
-
-
-def _is_ready(stack: Stack) -> bool:
-    try:
-        return requests.get(f"{stack.url}/readyz", timeout=2).ok
-    except requests.RequestException:
-        return False
 
 
 def _within(seconds: float, attempt: Callable[[], bool]) -> bool:

@@ -123,7 +123,7 @@ class _Watched:
 def main() -> None:
     """Run the demonstration; exit with 1 and the reason at the first thing that is not as it should be."""
     stack = Stack.from_environment()
-    _require(_is_running(stack), f"No stack answers at {stack.url}. Start one with `make run` in another terminal.")
+    _require(stack.is_ready(), f"No stack answers at {stack.url}. Start one with `make run` in another terminal.")
     client = Client(stack)
     with TemporaryDirectory(dir=stack.data_dir, prefix="demo-") as folder:
         samples = list(make_samples(Path(folder)))
@@ -232,13 +232,6 @@ def manage(*arguments: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     _require(done.returncode == 0, f"manage.py {arguments[0]}: {done.stderr.strip()}")
     return done.stdout
-
-
-def _is_running(stack: Stack) -> bool:
-    try:
-        return requests.get(f"{stack.url}/readyz", timeout=5).ok
-    except requests.RequestException:
-        return False
 
 
 def _require(condition: bool, complaint: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import environ
+import requests
 
 PROJECT = Path(__file__).resolve().parent.parent
 ADMIN = "admin"
@@ -40,6 +41,13 @@ class Stack:
     @property
     def nats_url(self) -> str:
         return f"nats://127.0.0.1:{self.nats_port}"
+
+    def is_ready(self) -> bool:
+        """Whether its web server answers, and is ready."""
+        try:
+            return requests.get(f"{self.url}/readyz", timeout=5).ok
+        except requests.RequestException:
+            return False
 
     def refuse_taken_ports(self) -> None:
         """Exit with a message when something listens already."""
