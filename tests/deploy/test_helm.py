@@ -1,0 +1,279 @@
+"""The chart, rendered by Helm's own engine over a matrix of values, and read against Kubernetes' schemas."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import helm_python
+import kubernetes_validate
+import pytest
+import yaml
+
+from devstack.environment import PROJECT
+
+CHART = PROJECT / "deploy" / "helm" / "artifact-cas"
+KUBERNETES = ["1.27.0", "1.37.0"]  # the oldest that the chart is for, and the newest
+OTHERS = {"ServiceMonitor"}  # of operators, whose schemas Kubernetes does not have
+
+# The least that it takes.
+LEAST: dict[str, Any] = {
+    "cas": {"tokenKeys": {"existingSecrets": [{"name": "keys", "keys": ["2026.pem"]}]}},
+    "secrets": {"existingSecret": "artifact-cas"},
+}
+MATRIX: dict[str, dict[str, Any]] = {
+    "least": {},
+    "secrets of the chart": {
+        "secrets": {
+            "existingSecret": "",
+            "values": {
+                "secretKey": "s" * 50,
+                "credentialKeys": "k",
+                "databaseUrl": "postgres://u:p@db/cas",
+                "brokerUrl": "redis://r",
+            },
+        },
+        "cas": {"tokenKeys": {"inline": {"inline.pem": "-----BEGIN PUBLIC KEY-----\n"}}},
+    },
+    "several key files": {
+        "cas": {
+            "tokenKeys": {
+                "issuer": "https://control.example.com",
+                "existingSecrets": [{"name": "a", "keys": ["1.pem", "2.pem"]}, {"name": "b", "keys": ["jwks.json"]}],
+                "existingConfigMaps": [{"name": "c", "keys": ["3.pem"]}],
+                "inline": {"4.pem": "key"},
+            },
+            "checkpointKey": {"existingSecret": "checkpoint"},
+        }
+    },
+    "nats": {"cas": {"nats": {"enabled": True, "host": "nats.example.com"}}},
+    "nats with a token": {"cas": {"nats": {"enabled": True, "host": "nats", "port": 4333, "token": "t0ken"}}},
+    "nats with a secret": {"cas": {"nats": {"enabled": True, "host": "nats", "existingSecret": "nats"}}},
+    "ingress": {"ingress": {"enabled": True, "host": "cas.test", "tls": {"secretName": "tls"}}},
+    "everything": {
+        "ingress": {"enabled": True},
+        "serviceMonitor": {"enabled": True, "labels": {"release": "p"}, "tokenSecret": "metrics"},
+        "web": {
+            "autoscaling": {"enabled": True},
+            "podAnnotations": {"a": "b"},
+            "nodeSelector": {"disk": "ssd"},
+            "tolerations": [{"operator": "Exists"}],
+            "topologySpreadConstraints": [
+                {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {}}
+            ],
+        },
+        "worker": {"replicas": 3},
+        "artifacts": {"enabled": True, "storageClass": "nfs"},
+        "image": {"digest": f"sha256:{'0' * 64}"},
+        "imagePullSecrets": [{"name": "pull"}],
+        "networkPolicy": {"ingressFrom": [{"namespaceSelector": {}}], "egress": [{}]},
+        "serviceAccount": {"annotations": {"role": "cas"}},
+        "cas": {"env": {"CAS_MAX_UPLOAD_BYTES": "1000"}, "extraEnvFrom": [{"secretRef": {"name": "more"}}]},
+    },
+    "nothing that is optional": {
+        "web": {"persistence": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
+        "migrations": {"enabled": False},
+        "networkPolicy": {"enabled": False},
+        "serviceAccount": {"create": False},
+    },
+}
+
+
+def merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(values)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+@pytest.fixture(scope="module")
+def chart() -> Iterator[helm_python.Chart]:
+    with helm_python.Chart.load(str(CHART)) as chart:
+        yield chart
+
+
+class Manifests:
+    """What an installation named `demo` in the namespace `prod` is made of."""
+
+    def __init__(self, chart: helm_python.Chart, **changes: Any) -> None:
+        rendered = chart.render(merge(LEAST, changes), name="demo", namespace="prod")
+        texts = [text for name, text in rendered.items() if name.endswith(".yaml")]
+        self.all = [each for text in texts for each in yaml.safe_load_all(text) if each]
+
+    def kinds(self) -> set[str]:
+        return {each["kind"] for each in self.all}
+
+    def find(self, kind: str, name: str) -> dict[str, Any]:
+        return next(each for each in self.all if (each["kind"], each["metadata"]["name"]) == (kind, name))
+
+    def pods(self) -> dict[str, dict[str, Any]]:
+        """The pods' specs, by component."""
+        with_pods = [each for each in self.all if "template" in each.get("spec", {})]
+        return {
+            each["metadata"]["labels"]["app.kubernetes.io/component"]: each["spec"]["template"]["spec"]
+            for each in with_pods
+        }
+
+    def environment(self, component: str) -> dict[str, Any]:
+        variables = self.pods()[component]["containers"][0]["env"]
+        return {each["name"]: each.get("value", each.get("valueFrom")) for each in variables}
+
+
+def test_lint_finds_nothing_but_the_values_that_must_be_given() -> None:
+    found = helm_python.lint(str(CHART), values=LEAST)["messages"]
+    assert [each["error"] for each in found] == ["icon is recommended"]
+
+
+@pytest.mark.parametrize("changes", MATRIX.values(), ids=MATRIX)
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_manifests_are_what_kubernetes_takes(chart: helm_python.Chart, changes: dict[str, Any], version: str) -> None:
+    manifests = Manifests(chart, **changes)
+    assert {"StatefulSet", "Deployment", "Service"} <= manifests.kinds()
+    for manifest in manifests.all:
+        if manifest["kind"] not in OTHERS:
+            kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("changes", MATRIX.values(), ids=MATRIX)
+def test_names_are_unique_and_every_reference_is_met(chart: helm_python.Chart, changes: dict[str, Any]) -> None:
+    manifests = Manifests(chart, **changes)
+    names = [(each["kind"], each["metadata"]["name"]) for each in manifests.all]
+    assert len(names) == len(set(names))
+    for component, pod in manifests.pods().items():
+        volumes = {each["name"] for each in pod["volumes"]}
+        if component == "web" and not any(each["name"] == "data" for each in pod["volumes"]):
+            volumes.add("data")  # its own disk
+        for container in [*pod["containers"], *pod.get("initContainers", [])]:
+            assert {each["name"] for each in container["volumeMounts"]} <= volumes
+            variables = [each["name"] for each in container["env"]]
+            assert len(variables) == len(set(variables))
+
+
+@pytest.mark.parametrize("changes", MATRIX.values(), ids=MATRIX)
+def test_no_container_is_root_or_can_write_its_image(chart: helm_python.Chart, changes: dict[str, Any]) -> None:
+    for pod in Manifests(chart, **changes).pods().values():
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        for container in [*pod["containers"], *pod.get("initContainers", [])]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert {"cpu", "memory"} == container["resources"]["requests"].keys()
+            assert container["resources"]["limits"]["memory"]
+
+
+def test_components_are_the_procfiles(chart: helm_python.Chart) -> None:
+    named = {line.split(":")[0] for line in (PROJECT / "Procfile").read_text().splitlines()}
+    pods = Manifests(chart).pods()
+    assert {pod["containers"][0]["args"][0] for name, pod in pods.items() if name != "migrations"} == named
+    assert pods["migrations"]["containers"][0]["args"] == ["migrate", "--no-input"]
+
+
+def test_without_nats_nothing_speaks_of_it(chart: helm_python.Chart) -> None:
+    off = Manifests(chart)
+    assert "NATS" not in json.dumps(off.all)
+    disabled = {"enabled": False, "host": "nats.example.com", "token": "t0ken"}
+    assert Manifests(chart, cas={"nats": disabled}).all == off.all
+
+
+def test_nats_by_host_and_port(chart: helm_python.Chart) -> None:
+    manifests = Manifests(chart, cas={"nats": {"enabled": True, "host": "nats.example.com"}})
+    for component in ("web", "worker", "maintenance", "beat"):
+        assert manifests.environment(component)["NATS_URL"] == "nats://nats.example.com:4222"
+
+
+def test_nats_token_stands_in_a_secret_alone(chart: helm_python.Chart) -> None:
+    manifests = Manifests(chart, **MATRIX["nats with a token"])
+    secret = manifests.find("Secret", "demo-artifact-cas-nats")
+    assert secret["stringData"] == {"url": "nats://t0ken@nats:4333"}
+    assert "t0ken" not in json.dumps([each for each in manifests.all if each is not secret])
+    reference = {"secretKeyRef": {"name": "demo-artifact-cas-nats", "key": "url"}}
+    assert manifests.environment("worker")["NATS_URL"] == reference
+
+
+def test_nats_token_of_an_existing_secret(chart: helm_python.Chart) -> None:
+    environment = Manifests(chart, **MATRIX["nats with a secret"]).environment("worker")
+    (name,) = [name for name, value in environment.items() if isinstance(value, dict) and "nats" in json.dumps(value)]
+    assert environment["NATS_URL"] == f"nats://$({name})@nats:4222"
+    assert list(environment).index(name) < list(environment).index("NATS_URL")  # else it is not put in
+
+
+def test_several_key_files_are_mounted_and_named(chart: helm_python.Chart) -> None:
+    manifests = Manifests(chart, **MATRIX["several key files"])
+    folder = "/etc/artifact-cas/token-keys"
+    files = manifests.environment("web")["CAS_TOKEN_KEYS"].split(",")
+    assert files == [f"{folder}/{name}" for name in ("1.pem", "2.pem", "jwks.json", "3.pem", "4.pem")]
+    (volume,) = [each for each in manifests.pods()["web"]["volumes"] if each["name"] == "token-keys"]
+    sources = [next(iter(each.items())) for each in volume["projected"]["sources"]]
+    assert [(kind, source["name"]) for kind, source in sources] == [
+        ("secret", "a"),
+        ("secret", "b"),
+        ("configMap", "c"),
+        ("configMap", "demo-artifact-cas-token-keys"),
+    ]
+
+
+def test_only_who_seals_has_the_checkpoint_key(chart: helm_python.Chart) -> None:
+    pods = Manifests(chart, **MATRIX["several key files"]).pods()
+    assert {name for name, pod in pods.items() if "checkpoint" in json.dumps(pod)} == {"worker", "maintenance"}
+
+
+def test_secrets_stand_in_no_other_manifest(chart: helm_python.Chart) -> None:
+    manifests = Manifests(chart, **MATRIX["secrets of the chart"])
+    others = json.dumps([each for each in manifests.all if each["kind"] != "Secret"])
+    for secret in ("s" * 50, "postgres://", "redis://"):
+        assert secret not in others
+
+
+def test_pods_outlive_drain_and_grace(chart: helm_python.Chart) -> None:
+    manifests = Manifests(chart, web={"drainSeconds": 20, "graceSeconds": 100})
+    environment = manifests.environment("web")
+    assert (environment["CAS_DRAIN_SECONDS"], environment["CAS_GRACE_SECONDS"]) == ("20", "100")
+    assert manifests.pods()["web"]["terminationGracePeriodSeconds"] > 120
+
+
+def test_pods_wait_for_the_migrations_of_their_own_version(chart: helm_python.Chart) -> None:
+    for component, pod in Manifests(chart).pods().items():
+        waiting = [each["command"][-1] for each in pod.get("initContainers", [])]
+        assert bool(waiting) == (component != "migrations")
+        assert all("migrate --check" in command for command in waiting)
+
+
+def test_ingress_takes_large_bodies_and_buffers_nothing(chart: helm_python.Chart) -> None:
+    ingress = Manifests(chart, ingress={"enabled": True}).find("Ingress", "demo-artifact-cas")
+    said = {name.split("/")[1]: value for name, value in ingress["metadata"]["annotations"].items()}
+    assert said["proxy-body-size"] == "0"
+    assert (said["proxy-request-buffering"], said["proxy-buffering"]) == ("off", "off")
+
+
+def test_metadata_of_the_cloud_is_out_of_reach_unless_wanted(chart: helm_python.Chart) -> None:
+    def excepted(**changes: Any) -> list[str]:
+        policy = Manifests(chart, networkPolicy=changes).find("NetworkPolicy", "demo-artifact-cas")
+        return [net for peer in policy["spec"]["egress"][0]["to"] for net in peer["ipBlock"].get("except", [])]
+
+    assert "169.254.0.0/16" in excepted()
+    assert excepted(allowMetadata=True) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"cas": {"tokenKeys": {"existingSecrets": []}}}, "/cas/tokenKeys"),
+        ({"cas": {"nats": {"enabled": True}}}, "/cas/nats/host"),
+        ({"cas": {"nats": {"token": "a@b"}}}, "/cas/nats/token"),
+        ({"cas": {"nats": {"port": 0}}}, "/cas/nats/port"),
+        ({"cas": {"env": {"lower": "x"}}}, "lower"),
+        ({"secrets": {"existingSecret": ""}}, "/secrets/values"),
+        ({"web": {"replica": 2}}, "replica"),
+        ({"web": {"graceSeconds": 4000}}, "/web/graceSeconds"),
+        ({"beat": {"replicas": 2}}, "/beat"),
+        ({"image": {"digest": "latest"}}, "/image/digest"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(chart: helm_python.Chart, changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(helm_python.HelmError) as caught:
+        Manifests(chart, **changes)
+    assert complaint in str(caught.value)
