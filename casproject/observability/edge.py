@@ -1,0 +1,73 @@
+"""The outermost layer of the WSGI application: every request passes it, and every answer to its last byte."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from casproject.observability.exchange import CURRENT, Exchange
+from common.origin import ORIGIN, REQUEST_ID
+
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+class Edge:
+    """Watches an application, names its requests, and tells `at_end` of each one when it is over."""
+
+    def __init__(self, application: Application, at_end: Callable[[Exchange], None] | None = None) -> None:
+        self._application = application
+        self._at_end = at_end
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        exchange = Exchange(environ)
+        CURRENT.set(exchange)
+        ORIGIN.set({REQUEST_ID: exchange.request_id})
+
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            exchange.status = int(status[:3])
+            headers.append(("X-Request-ID", exchange.request_id))
+            return start_response(status, headers, *error)
+
+        try:
+            body = self._application(environ, start)
+        except BaseException:
+            self.end(exchange)
+            raise
+        if type(body) is list:
+            self.end(exchange)
+            return body
+        return _Body(self, exchange, body)
+
+    def end(self, exchange: Exchange) -> None:
+        """Count and log it, unless that is done."""
+        if exchange.end() and self._at_end is not None:
+            self._at_end(exchange)
+
+
+class _Body:
+    """An answer's pieces; it is over with the last one, or when its client has left."""
+
+    def __init__(self, edge: Edge, exchange: Exchange, body: Iterable[bytes]) -> None:
+        self._edge = edge
+        self._exchange = exchange
+        self._body = body
+        self._pieces = iter(body)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        CURRENT.set(self._exchange)  # whichever thread asks
+        try:
+            return next(self._pieces)
+        except BaseException:
+            self._edge.end(self._exchange)
+            raise
+
+    def close(self) -> None:
+        try:
+            if close := getattr(self._body, "close", None):
+                close()
+        finally:
+            self._edge.end(self._exchange)
+
+    # For an answer that the server drops without closing it.
+    __del__ = close

@@ -1,0 +1,94 @@
+"""What is asked of the database and the data folder when metrics are read, rather than counted."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import django.db
+from django.db.models import Max
+from django.utils import timezone
+
+from artifacts.models import Location, Scrub
+from audit import journal, write_ahead
+from audit.delivery import delivery_now
+from audit.models import AuditEvent
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """One gauge; values by the labels' values."""
+
+    name: str
+    documentation: str
+    values: dict[tuple[str, ...], float]
+    labels: tuple[str, ...] = ()
+
+
+def read() -> list[Gauge]:
+    """All gauges that can be read now; without those of the database when it does not answer."""
+    gauges = list(_of_files())
+    try:
+        gauges += _of_database()
+    except django.db.Error as error:
+        logger.warning("The database does not answer, metrics go without it: %r", error)
+        is_up = 0.0
+    else:
+        is_up = 1.0
+    return [*gauges, Gauge("cas_database_up", "Whether the database answered.", {(): is_up})]
+
+
+def _of_files() -> Iterator[Gauge]:
+    yield Gauge(
+        "cas_journal_events",
+        "Audit events in the journal's files, which the database did not take yet.",
+        {(): len(journal.pending())},
+    )
+    yield Gauge(
+        "cas_write_ahead_bytes",
+        "Size of downloads' audit events that are written ahead and not in the trail yet.",
+        {(): sum(map(_size, write_ahead.segments()))},
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0  # taken into the trail meanwhile
+
+
+def _of_database() -> Iterator[Gauge]:
+    delivery = delivery_now()
+    yield Gauge("cas_outbox_pending_events", "Audit events to be published.", {(): delivery.pending})
+    yield Gauge(
+        "cas_outbox_oldest_pending_seconds",
+        "Age of the oldest audit event that is to be published; 0 when none is.",
+        {(): delivery.oldest_pending_seconds or 0},
+    )
+    yield Gauge("cas_outbox_failed_events", "Audit events that can never be published.", {(): delivery.failed})
+    yield Gauge("cas_trail_unsealed_events", "Audit events without a place in the chain yet.", {(): delivery.unsealed})
+    if delivery.last_published_at is not None:
+        published_at = delivery.last_published_at.timestamp()
+        yield Gauge("cas_last_published_timestamp_seconds", "When events were last acknowledged.", {(): published_at})
+    yield Gauge("cas_seal_lag_seconds", "Age of the oldest audit event that is not sealed.", {(): _seal_lag()})
+    names, found = _scrub_findings()
+    yield Gauge("cas_scrub_findings", "What the latest scrub of each location found.", found, names)
+
+
+def _seal_lag() -> float:
+    # In the order of the partial index of the same condition, or SQLite would read the whole trail.
+    unsealed = AuditEvent.objects.extra(where=["position IS NULL"]).order_by("id")
+    oldest = unsealed.values_list("occurred_at", flat=True).first()
+    return 0.0 if oldest is None else max(0.0, (timezone.now() - oldest).total_seconds())
+
+
+def _scrub_findings() -> tuple[tuple[str, ...], dict[tuple[str, ...], float]]:
+    latest = Location.objects.annotate(latest=Max("scrubs__pk")).exclude(latest=None).values_list("latest", flat=True)
+    found: dict[tuple[str, ...], float] = {}
+    for scrub in Scrub.objects.filter(pk__in=list(latest)).select_related("location"):
+        for name in ("corrupt", "missing", "unreadable"):
+            found[str(scrub.location), name] = getattr(scrub, name)
+    return ("location", "finding"), found
