@@ -10,11 +10,13 @@ from django.http import HttpRequest, JsonResponse
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
-from artifacts.exceptions import ArtifactError, InvalidRange, InvalidToken, Unavailable
+from artifacts.exceptions import ArtifactError, Busy, InvalidRange, InvalidToken, Unavailable, UploadBusy
+from artifacts.signals import problem_answered
 
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER = 5  # seconds
+PROBLEM = "application/problem+json"
 
 
 def problem(status: int, code: str, detail: str) -> dict[str, Any]:
@@ -31,10 +33,12 @@ def problem(status: int, code: str, detail: str) -> dict[str, Any]:
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     """DRF's hook: the answer for whatever a view raised."""
     status, code, detail, headers = _describe(error)
+    problem_answered.send_robust(None, status=status, code=code, is_busy=isinstance(error, Busy))
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         request = context["request"]
-        logger.error("%s %s: %s %s", request.method, request.path, status, code, exc_info=error)
-    return Response(problem(status, code, detail), status, headers=headers, content_type="application/problem+json")
+        shown = None if isinstance(error, Busy) else error  # no fault of ours, and there may be very many
+        logger.error("%s %s: %s %s", request.method, request.path, status, code, exc_info=shown)
+    return Response(problem(status, code, detail), status, headers=headers, content_type=PROBLEM)
 
 
 def _describe(error: Exception) -> tuple[int, str, str, dict[str, str]]:
@@ -46,9 +50,22 @@ def _describe(error: Exception) -> tuple[int, str, str, dict[str, str]]:
         return 400, "bad_request", "The server does not take such a request.", {}
     if isinstance(error, drf.MethodNotAllowed):
         return error.status_code, "method_not_allowed", str(error.detail), {}
+    if isinstance(error, drf.ValidationError):
+        return error.status_code, "invalid_parameter", _by_name(error.detail), {}
     if isinstance(error, drf.APIException):
-        return error.status_code, str(error.default_code), str(error.detail), {}
+        challenge = getattr(error, "auth_header", None)  # set by DRF's views, with a 401
+        headers = {"WWW-Authenticate": challenge} if challenge else {}
+        return error.status_code, str(error.default_code), str(error.detail), headers
     return 500, ArtifactError.code, ArtifactError.detail, {}
+
+
+def _by_name(detail: Any) -> str:
+    """What is wrong with which parameter, in one text."""
+    if isinstance(detail, dict):
+        return " ".join(f"{name}: {_by_name(of_name)}" for name, of_name in detail.items())
+    if isinstance(detail, list):
+        return " ".join(_by_name(each) for each in detail)
+    return str(detail)
 
 
 def _headers(error: ArtifactError) -> dict[str, str]:
@@ -56,7 +73,7 @@ def _headers(error: ArtifactError) -> dict[str, str]:
         return {"WWW-Authenticate": f'Bearer realm="artifact-cas", error="{error.code}"'}
     if isinstance(error, InvalidRange):
         return {"Content-Range": f"bytes */{error.size}"}
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | UploadBusy):
         return {"Retry-After": str(RETRY_AFTER)}
     return {}
 
@@ -77,4 +94,4 @@ def server_error(request: HttpRequest) -> JsonResponse:
 
 
 def _json(content: dict[str, Any]) -> JsonResponse:
-    return JsonResponse(content, status=content["status"], content_type="application/problem+json")
+    return JsonResponse(content, status=content["status"], content_type=PROBLEM)

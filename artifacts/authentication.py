@@ -16,7 +16,8 @@ class BearerAuthentication(BaseAuthentication):
         return AnonymousUser(), verify_token(self.find_token(request))
 
     def find_token(self, request: Request) -> str:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        header: str = request.META.get("HTTP_AUTHORIZATION", "")
+        scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise InvalidToken
         return token.strip()

@@ -3,7 +3,8 @@
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -36,8 +37,21 @@ class Digest:
         return f"sha-256=:{base64.b64encode(bytes.fromhex(self.hex)).decode()}:"
 
 
+def digests_among(names: Iterable[str], after: str = "") -> Iterator[Digest]:
+    """Those of the names that are `sha256:<hex>` with a greater hex than `after`, in the order they come."""
+    for name in names:
+        with suppress(InvalidDigest):  # some other file
+            digest = Digest.parse(name)
+            if digest.hex > after:
+                yield digest
+
+
 class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
+
+
+class Updatable(Protocol):
+    def update(self, piece: bytes, /) -> object: ...
 
 
 class VerifyingReader:
@@ -47,16 +61,23 @@ class VerifyingReader:
     last one back until iteration has ended.
 
     `expected` is the digest the bytes must have, `length` how many bytes there must be, and `limit` how
-    many there may be (0: any number).
+    many there may be (0: any number). `also` is told of every block.
     """
 
     def __init__(
-        self, stream: Readable, *, expected: Digest | None = None, length: int | None = None, limit: int = 0
+        self,
+        stream: Readable,
+        *,
+        expected: Digest | None = None,
+        length: int | None = None,
+        limit: int = 0,
+        also: Updatable | None = None,
     ) -> None:
         self._stream = stream
         self._expected = expected
         self._length = length
         self._limit = limit
+        self._also = also
         self._sha256 = hashlib.sha256()
         self.size = 0
 
@@ -67,6 +88,8 @@ class VerifyingReader:
             if self._limit and self.size > self._limit:
                 raise TooLarge(f"The artifact is larger than the {self._limit} bytes allowed.")
             self._sha256.update(block)
+            if self._also is not None:
+                self._also.update(block)
             yield block
         if self._length is not None and self.size != self._length:
             raise IncompleteBody(f"The body ended after {self.size} of {self._length} bytes.")

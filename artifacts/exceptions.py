@@ -29,6 +29,18 @@ class InvalidFileName(ArtifactError):
     )
 
 
+class InvalidHeader(ArtifactError):
+    status = 400
+    code = "invalid_header"
+    detail = "A header of the request is missing or cannot be read."
+
+
+class InvalidMetadata(ArtifactError):
+    status = 400
+    code = "invalid_metadata"
+    detail = "Upload-Metadata is pairs of a key and a base64 value, separated by commas; no key comes twice."
+
+
 class IncompleteBody(ArtifactError):
     status = 400
     code = "incomplete_body"
@@ -65,16 +77,52 @@ class LocationNotFound(ArtifactError):
     detail = "The token names a location that does not exist."
 
 
+class UploadNotFound(ArtifactError):
+    status = 404
+    code = "upload_not_found"
+    detail = "There is no such upload."
+
+
+class OffsetMismatch(ArtifactError):
+    status = 409
+    code = "offset_mismatch"
+    detail = "The upload does not stand at this offset."
+
+
+class UploadExpired(ArtifactError):
+    status = 410
+    code = "upload_expired"
+    detail = "The upload has expired; begin another."
+
+
 class LengthRequired(ArtifactError):
     status = 411
     code = "length_required"
     detail = "A body of unknown digest needs a Content-Length: a cut-off one could not be told from a whole one."
 
 
+class PreconditionFailed(ArtifactError):
+    status = 412
+    code = "precondition_failed"
+    detail = "What is stored is not what the request's If-Match or If-Unmodified-Since asks for."
+
+
+class UnsupportedVersion(ArtifactError):
+    status = 412
+    code = "unsupported_version"
+    detail = "Tus-Resumable must be a version of the protocol that this server speaks."
+
+
 class TooLarge(ArtifactError):
     status = 413
     code = "too_large"
     detail = "The artifact is larger than allowed."
+
+
+class UnsupportedMediaType(ArtifactError):
+    status = 415
+    code = "unsupported_media_type"
+    detail = "The bytes of an upload come as application/offset+octet-stream."
 
 
 class InvalidRange(ArtifactError):
@@ -93,6 +141,12 @@ class DigestMismatch(ArtifactError):
     detail = "The body does not have the digest it was sent under."
 
 
+class UploadBusy(ArtifactError):
+    status = 423
+    code = "upload_busy"
+    detail = "Another request is making an artifact of this upload; try again."
+
+
 class ArtifactCorrupt(ArtifactError):
     status = 502
     code = "artifact_corrupt"
@@ -109,6 +163,12 @@ class Unavailable(ArtifactError):
     status = 503
     code = "unavailable"
     detail = "The database is not available; try again."
+
+
+class Busy(Unavailable):
+    """Refused rather than queued behind clients that may never finish."""
+
+    detail = "The server has as many transfers under way as it takes; try again."
 
 
 class StorageFull(ArtifactError):

@@ -9,6 +9,7 @@ from django.forms.fields import InvalidJSONInput
 
 from artifacts.models import Location
 from artifacts.storage.backends import backend_names
+from common.sizes import parse_size
 
 if TYPE_CHECKING:
     ModelForm = forms.ModelForm[Location]
@@ -35,6 +36,18 @@ class WriteOnlyTextarea(forms.Textarea):
         return None
 
 
+class SizeField(forms.IntegerField):
+    """A number of bytes, which may be written with a unit."""
+
+    widget = forms.TextInput
+
+    def to_python(self, value: Any) -> int | None:
+        try:
+            return parse_size(value) if value not in self.empty_values else None
+        except ValueError as error:
+            raise ValidationError(str(error)) from error
+
+
 class LocationForm(ModelForm):
     backend = forms.ChoiceField(
         choices=lambda: [(name, name) for name in backend_names()],
@@ -45,13 +58,19 @@ class LocationForm(ModelForm):
         widget=forms.Textarea(attrs=_JSON_AREA),
         help_text=Location._meta.get_field("options").help_text,
     )
+    quota_bytes = SizeField(
+        label="Quota",
+        required=False,
+        min_value=0,
+        help_text="How much may be stored in all, such as 500GB or 1.5TiB; empty: no limit.",
+    )
     # Not `credentials`: under that name the admin would show a reader the model's property.
     new_credentials = forms.JSONField(label="Credentials", required=False, widget=WriteOnlyTextarea(attrs=_JSON_AREA))
     remove_credentials = forms.BooleanField(label="Remove the credentials", required=False)
 
     class Meta:
         model = Location
-        fields = ["name", "backend", "options", "organization"]
+        fields = ["name", "backend", "options", "organization", "quota_bytes"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,9 +1,13 @@
 """Where artifacts are kept, and what is known of each."""
 
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from artifacts import credentials
@@ -37,6 +41,12 @@ class Location(models.Model):
     organization = models.UUIDField(
         null=True, blank=True, help_text="When set, only this organization's tokens may use the location."
     )
+    quota_bytes = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="How much may be stored in all, in bytes; empty: no limit."
+    )
+    used_bytes = models.PositiveBigIntegerField(
+        default=0, editable=False, help_text="Bytes stored or being stored; kept only where there is a quota."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -45,6 +55,17 @@ class Location(models.Model):
 
     def __str__(self) -> str:
         return f"{self.backend}/{self.name}"
+
+    def save(self, *, update_fields: Iterable[str] | None = None, **options: Any) -> None:
+        """Never writes `used_bytes`, which uploads change meanwhile; a quota that is new is counted for."""
+        is_adding = self._state.adding
+        if update_fields is None and not is_adding:
+            update_fields = [field.name for field in self._meta.concrete_fields if not field.primary_key]
+            update_fields.remove("used_bytes")
+        is_limited = not is_adding and Location.objects.filter(pk=self.pk, quota_bytes__isnull=False).exists()
+        super().save(update_fields=update_fields, **options)
+        if self.quota_bytes is not None and not is_limited and not is_adding:
+            self.recount()
 
     @property
     def credentials(self) -> dict[str, Any]:
@@ -65,6 +86,17 @@ class Location(models.Model):
         missing = [option for option in backend.required if not self.options.get(option)]
         if missing:
             raise ValidationError({"options": f"{self.backend} needs: {', '.join(missing)}."})
+        if "location" in backend.required and not Path(str(self.options["location"])).is_absolute():
+            raise ValidationError({"options": "“location” must be an absolute path."})
+
+    def recount(self) -> None:
+        """Set what is used to the sum of what is labelled and not missing, in bytes."""
+        stored = Artifact.objects.filter(location=models.OuterRef("pk"), missing_at=None).order_by()
+        total = stored.values("location").annotate(total=models.Sum("size_bytes")).values("total")
+        Location.objects.filter(pk=self.pk).update(
+            used_bytes=Coalesce(models.Subquery(total, output_field=models.PositiveBigIntegerField()), 0)
+        )
+        self.refresh_from_db(fields=["used_bytes"])
 
 
 class Artifact(models.Model):
@@ -79,9 +111,84 @@ class Artifact(models.Model):
         null=True, blank=True, help_text="When its bytes were found not to match; the next upload replaces them."
     )
 
+    missing_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the storage was found not to have it; the next upload brings it back."
+    )
+    verified_at = models.DateTimeField(
+        null=True, blank=True, help_text="When all of it was last read and found to match."
+    )
+
     class Meta:
         # The digest first, so that the index also serves a search by its beginning.
         constraints = [models.UniqueConstraint(fields=["digest", "location"], name="one_artifact_per_digest")]
 
     def __str__(self) -> str:
         return f"sha256:{self.digest}"
+
+
+class BlockHashes(models.Model):
+    """BLAKE3 hashes of an artifact's blocks (artifacts/block_hashes.py), BLOCKS_PER_ROW to a row."""
+
+    BLOCKS_PER_ROW = 1024  # 1 GiB of artifact, 32 KiB of hashes: what a range reads of them
+
+    artifact = models.ForeignKey(Artifact, on_delete=models.CASCADE, related_name="block_hashes")
+    number = models.PositiveIntegerField(help_text="0 for the first BLOCKS_PER_ROW blocks.")
+    hashes = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["artifact", "number"], name="one_row_per_number")]
+
+    def __str__(self) -> str:
+        return f"{self.artifact} blocks {self.number}"
+
+
+class ResumableUpload(models.Model):
+    """An upload that comes in pieces (tus). The storage knows how far it has come; this is whose it is."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    location = models.ForeignKey(Location, on_delete=models.PROTECT, related_name="resumable_uploads")
+    org_id = models.TextField(blank=True, help_text="As the token has it.")
+    length = models.PositiveBigIntegerField(help_text="Bytes there will be.")
+    digest = models.CharField(max_length=64, blank=True, help_text="What the client says it will be, if it does.")
+    file_name = models.CharField(max_length=255, blank=True)
+    metadata = models.TextField(blank=True, help_text="Upload-Metadata, as it came.")
+    result = models.CharField(max_length=64, blank=True, help_text="The artifact's digest, once all is done.")
+    was_there = models.BooleanField(default=False, help_text="The artifact was there, and no byte was needed.")
+    finishing_until = models.DateTimeField(
+        null=True, blank=True, help_text="Somebody makes an artifact of it, and says so again before this time."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class Scrub(models.Model):
+    """One pass over all that a location holds, in order of digest. Whoever works on it has a lease (scrub_lease.py)."""
+
+    location = models.ForeignKey(Location, on_delete=models.CASCADE, related_name="scrubs")
+    started_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    after = models.CharField(max_length=64, blank=True, help_text="The last digest that is done.")
+    checked = models.PositiveBigIntegerField(default=0, help_text="Artifacts that were read.")
+    checked_bytes = models.PositiveBigIntegerField(default=0)
+    corrupt = models.PositiveIntegerField(default=0)
+    missing = models.PositiveIntegerField(default=0)
+    unlabelled = models.PositiveIntegerField(default=0, help_text="Artifacts that got a label.")
+    unreadable = models.PositiveIntegerField(default=0, help_text="Artifacts that the storage failed to hand out.")
+    unaccounted_bytes = models.BigIntegerField(
+        default=0, editable=False, help_text="At the start: bytes in use by the quota, less those that are labelled."
+    )
+    lease = models.UUIDField(null=True, editable=False)
+    leased_until = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["location"], condition=models.Q(finished_at=None), name="one_unfinished_scrub_per_location"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.location} since {self.started_at:%Y-%m-%d %H:%M}"

@@ -5,27 +5,41 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, unquote_to_bytes
 
+from django.core.exceptions import BadRequest
 from rest_framework.request import Request
 
 from artifacts.digests import BLOCK_SIZE
 from artifacts.exceptions import IncompleteBody, InvalidFileName, InvalidRange, TooLarge
 from artifacts.file_names import check_file_name
 
+_LENGTH = re.compile(r"[0-9]{1,20}")  # RFC 9110, section 8.6; what 64 bits can say
+
 
 class RequestBody:
-    """The raw body. Django's own stream is not used: it takes a chunked body for an empty one."""
+    """The raw body. Django's own stream is not used: it takes a chunked body for an empty one.
+
+    Raises BadRequest when Content-Length is no number.
+    """
 
     def __init__(self, environ: dict[str, Any]) -> None:
         self._stream = environ["wsgi.input"]
         is_chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
         length = environ.get("CONTENT_LENGTH") or "0"
+        if not _LENGTH.fullmatch(length):
+            raise BadRequest("Content-Length is no number of bytes.")
         self.length = None if is_chunked else int(length)
         self._awaits_continue = environ.get("HTTP_EXPECT", "").lower() == "100-continue"
         self._received = 0
 
     def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes; b"" at the end, and also when the client left: compare with `length`."""
-        block: bytes = self._stream.read(size)
+        """Up to `size` bytes; b"" at the end, and also when the client left: compare with `length`.
+
+        Raises IncompleteBody where the server tells that the client left.
+        """
+        try:
+            block: bytes = self._stream.read(size)
+        except OSError as error:
+            raise IncompleteBody from error
         self._received += len(block)
         return block
 
@@ -44,7 +58,7 @@ class RequestBody:
 
     def discard(self, limit: int) -> None:
         """The same for a body that is refused: at most `limit` bytes, and it does not matter how it ends."""
-        with suppress(OSError):
+        with suppress(IncompleteBody):
             self._discard(limit)
 
     def _discard(self, limit: int | None) -> bool:
@@ -63,7 +77,7 @@ def parse_file_name(request: Request) -> str:
         query = parse_qs(_as_utf_8(request.META.get("QUERY_STRING", "")), keep_blank_values=True, errors="strict")
         if "filename" in query:
             return check_file_name(query["filename"][-1])
-        header = request.headers.get("Content-Disposition")
+        header = request.META.get("HTTP_CONTENT_DISPOSITION")
         if header == "":  # what granian makes of a header that is not ASCII
             raise InvalidFileName("Content-Disposition cannot be read; send the name as ?filename= or as filename*.")
         return check_file_name(_disposition_file_name(_as_utf_8(header or "")))
@@ -108,8 +122,8 @@ def parse_range(request: Request, size: int, etag: str) -> range | None:
     Several ranges, other units and nonsense are ignored, as the RFC allows; so is a range whose `If-Range`
     does not name this artifact.
     """
-    match = _RANGE.fullmatch(request.headers.get("Range", "").strip())
-    if match is None or request.headers.get("If-Range", etag) != etag:
+    match = _RANGE.fullmatch(request.META.get("HTTP_RANGE", "").strip())
+    if match is None or request.META.get("HTTP_IF_RANGE", etag) != etag:
         return None
     first, last = match.groups()
     if first:

@@ -24,3 +24,13 @@ class RoleAllows(BasePermission):
         if cast(Grant, request.auth).role not in allowed:
             raise WrongRole
         return True
+
+
+class IsUploader(BasePermission):
+    """Whatever the method, it takes an uploader."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Return True or raise WrongRole."""
+        if cast(Grant, request.auth).role != UPLOADER:
+            raise WrongRole
+        return True

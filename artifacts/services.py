@@ -1,45 +1,54 @@
 """The spine: upload, find, read. No HTTP here, and no audit: signals tell who listens."""
 
 import logging
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
-from uuid import UUID
 
 import django.db
 from django.conf import settings
-from django.db import transaction
 from django.dispatch import Signal
-from django.utils import timezone
 
+from artifacts import labels, quota
+from artifacts.block_hashes import HASHED_BLOCK, BlockHasher, blocks_of, read_verified
 from artifacts.digests import Digest, VerifyingReader
 from artifacts.exceptions import (
     ArtifactCorrupt,
     ArtifactNotFound,
     DigestMismatch,
     IncompleteBody,
-    LocationNotFound,
+    StorageError,
     TooLarge,
-    WrongOrganization,
 )
+from artifacts.labels import Label
+from artifacts.locations import find_location
 from artifacts.models import Artifact, Location
 from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifact_uploaded
-from artifacts.storage import open_store
+from artifacts.storage import ObjectReader, Staged, StoredObject, open_store
 from artifacts.storage.errors import storage_errors
 from artifacts.tokens import Grant
+from common import group_commit
+from common.group_commit import CommitTimeout, Ticket
 
 logger = logging.getLogger(__name__)
 
+# Bytes that are answered at once, after which no thread waits for the client: what a socket's own buffer may hold.
+AT_ONCE = 64 * 1024
 
-class Body(Protocol):
-    """An upload on the wire; `length` in bytes, None when the client did not say."""
+
+class Source(Protocol):
+    """Bytes to be stored; `length` is how many there must be, None when nobody said."""
 
     @property
     def length(self) -> int | None: ...
 
     def read(self, size: int, /) -> bytes: ...
+
+
+class Body(Source, Protocol):
+    """An upload on the wire."""
 
     def drain(self, limit: int, /) -> None:
         """Let the client finish sending, if it sends at all; raises IncompleteBody, TooLarge (0: no limit)."""
@@ -61,90 +70,173 @@ class Stored:
 
     location: Location
     digest: Digest
-    size_bytes: int
-    label: Artifact | None
+    object: StoredObject
+    label: Label | None
+
+    @property
+    def size_bytes(self) -> int:
+        return self.object.size_bytes
 
     @property
     def is_sound(self) -> bool:
         """False when its bytes are known not to match its digest."""
-        return self.label is None or (self.label.corrupt_at is None and self.label.size_bytes == self.size_bytes)
+        return self.label is None or (not self.label.is_corrupt and self.label.size_bytes == self.size_bytes)
 
     @property
     def file_name(self) -> str:
-        return self.label.file_name if self.label else ""
+        return self.label.file_name if self.label else self.object.file_name
 
     @property
     def created_at(self) -> datetime:
-        return self.label.created_at if self.label else open_store(self.location).modified_at(self.digest)
+        return labels.created_at(self.label) if self.label else self.object.modified_at
 
 
 def upload(grant: Grant, body: Body, file_name: str, digest: Digest | None = None) -> Uploaded:
     """Store a body, or find that it is stored already; without `digest`, the body alone tells which it is.
 
     The artifact can be seen by others once its bytes matched and the storage has them durably. Raises
-    TooLarge, IncompleteBody, DigestMismatch, and what locations and storages raise.
+    TooLarge, IncompleteBody, DigestMismatch, StorageFull, and what locations and storages raise.
     """
-    location = _find_location(grant)
-    limit = _upload_limit(grant)
-    if limit and body.length is not None and body.length > limit:
-        raise TooLarge(f"The artifact is larger than the {limit} bytes allowed.")
-
-    stored = _find_stored(location, digest) if digest else None
-    if stored and stored.is_sound:
+    location = find_location(grant)
+    limit = upload_limit(grant)
+    check_length(body.length, limit)
+    stored = find_stored(location, digest) if digest else None
+    # Of an object without a label, nothing but the length that was announced can tell that it is cut off.
+    is_cut_off = stored is not None and stored.label is None and body.length not in {None, stored.size_bytes}
+    if stored and stored.is_sound and not is_cut_off:
         body.drain(limit)
-        return _record_skipped(grant, stored, file_name)
+        return record_skipped(grant, stored, file_name)
+    if digest and stored is None:  # else it may be there, or take the place of what is
+        quota.check_room(location, body.length or 0)
+    staged = open_store(location).stage(digest, body.length, file_name)
+    return commit(grant, location, staged, body, file_name, digest=digest, stored=stored, limit=limit)
 
-    with open_store(location).stage() as staged:
-        reader = VerifyingReader(body, expected=digest, length=body.length, limit=limit)
+
+def commit(
+    grant: Grant,
+    location: Location,
+    staged: Staged,
+    source: Source,
+    file_name: str,
+    *,
+    digest: Digest | None,
+    stored: Stored | None,
+    limit: int = 0,
+    before_event: Callable[[Digest], object] | None = None,
+) -> Uploaded:
+    """The way every upload ends: its bytes pass into `staged`, verified, and are placed and recorded.
+
+    `stored` is what is there under `digest`, and not sound; without `digest` it is looked for when the bytes
+    have told theirs. `before_event` is called when only the event is left to come: what it gives to
+    `group_commit.defer` is committed together with that. Raises what `upload` raises.
+    """
+    hasher = BlockHasher()
+    with staged:
+        reader = VerifyingReader(source, expected=digest, length=source.length, limit=limit, also=hasher)
         for block in reader:
             staged.write(block)
-        stored = _find_stored(location, reader.digest)  # a POST learns its digest only now
+        if digest is None:
+            stored = find_stored(location, reader.digest)
         is_there = stored is not None and stored.is_sound and stored.size_bytes == reader.size
-        is_placed = not is_there and staged.place(reader.digest, replace=stored is not None)
+        is_placed = not is_there and _place(location, staged, reader, is_replacing=stored is not None)
 
     if is_placed:
-        return _record_stored(grant, location, reader, file_name)
+        if before_event:
+            before_event(reader.digest)
+        return _record_stored(grant, location, reader, hasher, file_name)
     # Else it was there, or a twin upload was placed first: the same bytes, so the same size.
-    twin = stored or Stored(location, reader.digest, reader.size, label=None)
-    return _record_skipped(grant, twin, file_name)
+    twin = stored or find_stored(location, reader.digest)
+    if twin is None:  # placed, and already gone again
+        raise StorageError("The storage did not keep the artifact.")
+    if before_event:
+        before_event(reader.digest)
+    return record_skipped(grant, twin, file_name)
+
+
+def _place(location: Location, staged: Staged, reader: VerifyingReader, *, is_replacing: bool) -> bool:
+    if is_replacing:
+        return staged.place(reader.digest, replace=True)
+    with quota.reserved(location, reader.size) as room:
+        is_placed = staged.place(reader.digest)
+        if is_placed:
+            room.keep()
+    return is_placed
 
 
 def find(grant: Grant, digest: Digest) -> Stored:
     """The artifact, in the location the token names; raises ArtifactNotFound, LocationNotFound, WrongOrganization."""
-    stored = _find_stored(_find_location(grant), digest)
+    stored = find_stored(find_location(grant), digest)
     if stored is None:
         raise ArtifactNotFound
     return stored
 
 
-def read(grant: Grant, stored: Stored, span: range, file_name: str) -> Iterator[bytes]:
-    """Blocks of the bytes in `span`, of which the last comes only when the whole artifact matched its digest.
+def find_stored(location: Location, digest: Digest) -> Stored | None:
+    """Ask the storage, which decides: a bucket that others wrote is served as it is."""
+    found = open_store(location).stat(digest)
+    return None if found is None else Stored(location, digest, found, labels.find(location, digest))
 
-    Raises ArtifactCorrupt: at once when the artifact is small or known to be corrupt, else while iterated.
+
+def read(grant: Grant, stored: Stored, span: range, file_name: str) -> bytes | Iterator[bytes]:
+    """The bytes in `span`, verified and their event kept; in pieces, of which that is true when the last one comes.
+
+    All at once when there are few. Raises ArtifactCorrupt: at once when the artifact is small or known to be
+    corrupt, else while iterated.
     """
     if not stored.is_sound:
         raise ArtifactCorrupt
-    blocks = _read_verified(grant, stored, span, file_name)
-    first = next(blocks, b"")
+    pieces = _read(grant, stored, span, file_name)
+    if len(span) <= AT_ONCE:
+        return b"".join(pieces)
+    first = next(pieces, b"")
 
     def resume() -> Iterator[bytes]:
-        with closing(blocks):
+        with closing(pieces):
             yield first
-            yield from blocks
+            yield from pieces
 
     return resume()
 
 
-def _read_verified(grant: Grant, stored: Stored, span: range, file_name: str) -> Generator[bytes]:
-    with storage_errors(), closing(open_store(stored.location).open(stored.digest)) as file:
-        reader = VerifyingReader(file, expected=stored.digest, length=stored.size_bytes)
+def _read(grant: Grant, stored: Stored, span: range, file_name: str) -> Generator[bytes]:
+    with storage_errors():
+        held = b""
         try:
-            yield from _hold_back_last(_cut(reader, span))
-        except (DigestMismatch, IncompleteBody) as error:
+            for piece in _verified(stored, span):
+                if held:
+                    yield held
+                held = piece
+        except (ArtifactCorrupt, DigestMismatch, IncompleteBody) as error:
             _mark_corrupt(stored)
             raise ArtifactCorrupt from error
-    # Whoever iterates asks for more only after it took the last block.
+    # Before the last piece, so that nothing can come between a client that has all of it and its event.
     _send(artifact_downloaded, grant, stored.digest, len(span), file_name or stored.file_name)
+    if held:
+        yield held
+
+
+def _verified(stored: Stored, span: range) -> Iterator[bytes]:
+    """Pieces of a span; when the last has come, all are verified. Whoever iterates keeps one back until then."""
+    hashes = None
+    if stored.label and stored.size_bytes > HASHED_BLOCK:
+        hashes = labels.find_hashes(stored.label, span)
+    start = blocks_of(span).start * HASHED_BLOCK if hashes else 0
+    with closing(open_store(stored.location).open(stored.digest, start)) as file:
+        if hashes:
+            yield from read_verified(file, stored.size_bytes, span, hashes)
+        else:
+            yield from _read_whole(stored, file, span)
+
+
+def _read_whole(stored: Stored, file: ObjectReader, span: range) -> Iterator[bytes]:
+    """Verified by SHA-256, which takes all of it; block hashes are recorded on the way, for the next time."""
+    hasher = BlockHasher() if stored.size_bytes > HASHED_BLOCK else None
+    yield from _cut(VerifyingReader(file, expected=stored.digest, length=stored.size_bytes, also=hasher), span)
+    if hasher:
+        try:
+            labels.mark_sound(stored.location, stored.digest, stored.object, stored.label, hasher.hashes)
+        except django.db.Error:
+            logger.exception("The block hashes of artifact %s could not be recorded", stored.digest)
 
 
 def _cut(blocks: Iterable[bytes], span: range) -> Iterator[bytes]:
@@ -156,91 +248,54 @@ def _cut(blocks: Iterable[bytes], span: range) -> Iterator[bytes]:
             yield piece
 
 
-def _hold_back_last(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    held = next(blocks, b"")
-    for block in blocks:
-        yield held
-        held = block
-    if held:
-        yield held
-
-
-def _find_location(grant: Grant) -> Location:
-    location = Location.objects.filter(backend=grant.backend, name=grant.secret_id).first()
-    if location is None:
-        raise LocationNotFound
-    if location.organization is not None and location.organization != _parse_uuid(grant.org_id):
-        raise WrongOrganization
-    return location
-
-
-def _parse_uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
-
-
-def _find_stored(location: Location, digest: Digest) -> Stored | None:
-    """Ask the storage, which decides: a bucket that others wrote is served as it is."""
-    size = open_store(location).size(digest)
-    if size is None:
-        return None
-    return Stored(location, digest, size, location.artifacts.filter(digest=digest.hex).first())
-
-
-def _upload_limit(grant: Grant) -> int:
+def upload_limit(grant: Grant) -> int:
+    """How many bytes an upload may have; 0: any number."""
     return min((limit for limit in (grant.max_bytes, settings.CAS_MAX_UPLOAD_BYTES) if limit), default=0)
 
 
-def _record_stored(grant: Grant, location: Location, reader: VerifyingReader, file_name: str) -> Uploaded:
-    # The object is in place: should this fail, it is an unreferenced object, which harms nobody.
-    with transaction.atomic():
-        _label(location, reader.digest, reader.size, file_name, replace=True)
-        _send(artifact_uploaded, grant, reader.digest, reader.size, file_name)
+def check_length(length: int | None, limit: int) -> None:
+    """Raise TooLarge when more bytes are announced than the limit allows."""
+    if limit and length is not None and length > limit:
+        raise TooLarge(f"The artifact is larger than the {limit} bytes allowed.")
+
+
+def _record_stored(
+    grant: Grant, location: Location, reader: VerifyingReader, hasher: BlockHasher, file_name: str
+) -> Uploaded:
+    hashes = hasher.hashes if reader.size > HASHED_BLOCK else []
+    ticket = labels.put(location, reader.digest, reader.size, file_name, hashes)
+    _send(artifact_uploaded, grant, reader.digest, reader.size, file_name)
+    _wait_for_label(ticket, reader.digest)
     return Uploaded(reader.digest, reader.size, file_name, skipped=False)
 
 
-def _record_skipped(grant: Grant, stored: Stored, file_name: str) -> Uploaded:
-    with transaction.atomic():
-        if stored.label is None:
-            _label(stored.location, stored.digest, stored.size_bytes, file_name, replace=False)
-        name = file_name or stored.file_name
-        _send(artifact_deduplicated, grant, stored.digest, stored.size_bytes, name)
+def record_skipped(grant: Grant, stored: Stored, file_name: str) -> Uploaded:
+    """An upload of what is there already: told to who listens, and labelled if it was not."""
+    ticket = None
+    if stored.label is None:  # its upload may have broken off before it was durable, or be about to
+        open_store(stored.location).settle(stored.digest)
+        ticket = labels.put_missing(stored.location, stored.digest, stored.object, file_name)
+    name = file_name or stored.file_name
+    _send(artifact_deduplicated, grant, stored.digest, stored.size_bytes, name)
+    if ticket:
+        _wait_for_label(ticket, stored.digest)
     return Uploaded(stored.digest, stored.size_bytes, name, skipped=True)
 
 
-def _label(location: Location, digest: Digest, size: int, file_name: str, *, replace: bool) -> None:
-    label = Artifact(location=location, digest=digest.hex, size_bytes=size, file_name=file_name)
-    if replace:
-        Artifact.objects.bulk_create(
-            [label],
-            update_conflicts=True,
-            unique_fields=["location", "digest"],
-            update_fields=["size_bytes", "file_name", "created_at", "corrupt_at"],
-        )
-    else:
-        Artifact.objects.bulk_create([label], ignore_conflicts=True)
+def _wait_for_label(ticket: Ticket, digest: Digest) -> None:
+    try:
+        group_commit.flush()
+        ticket.wait()
+    except (django.db.Error, CommitTimeout):  # the artifact is stored and its event kept: only its name may be lost
+        logger.exception("The label of artifact %s could not be recorded", digest)
 
 
 def _mark_corrupt(stored: Stored) -> None:
+    logger.error("Artifact %s in %s does not match its digest", stored.digest, stored.location)
     try:
-        _write_corrupt(stored)
+        labels.mark_corrupt(stored.location, stored.digest, stored.object, stored.label)
     except django.db.Error:  # the download fails as corrupt all the same, and the next one will try again
         logger.exception("Artifact %s is corrupt, and could not be marked", stored.digest)
-
-
-def _write_corrupt(stored: Stored) -> None:
-    now = timezone.now()
-    if stored.label is None:
-        corrupt = Artifact(
-            location=stored.location, digest=stored.digest.hex, size_bytes=stored.size_bytes, corrupt_at=now
-        )
-        Artifact.objects.bulk_create([corrupt], ignore_conflicts=True)
-    else:
-        # Not what an upload has replaced since this download began.
-        unchanged = Artifact.objects.filter(pk=stored.label.pk, created_at=stored.label.created_at)
-        unchanged.update(corrupt_at=now)
 
 
 def _send(signal: Signal, grant: Grant, digest: Digest, size_bytes: int, file_name: str) -> None:

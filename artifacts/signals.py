@@ -1,6 +1,6 @@
 """What this app tells the rest of the project: one signal a finished transfer, sent at its success point.
 
-All three are sent with `sender=Artifact` and plain values as keyword arguments:
+The first three are sent with `sender=Artifact` and plain values as keyword arguments:
 
     digest           str   64 hexadecimal digits
     size_bytes       int   bytes stored, found stored, or handed to the client
@@ -10,8 +10,9 @@ All three are sent with `sender=Artifact` and plain values as keyword arguments:
     org_id           str   organization as the token has it, not necessarily a UUID
     source_internal  bool  the control plane's own traffic
 
-Uploads send theirs inside the transaction that records the artifact; a receiver's rows commit with it or
-not at all. Receivers cannot fail a transfer: what they raise is logged.
+A transfer is acknowledged when all receivers have returned, so what they keep by then is kept for every
+acknowledged transfer: uploads send theirs when the artifact is in place, downloads when only the last piece
+has yet to be handed over. Receivers cannot fail a transfer: what they raise is logged.
 """
 
 from django.dispatch import Signal
@@ -22,5 +23,10 @@ artifact_uploaded = Signal()
 # An upload was answered without storing, because the artifact was there. `size_bytes` is the stored size.
 artifact_deduplicated = Signal()
 
-# Every byte asked for was verified and handed to the client. Of a range, `size_bytes` is the range's length.
+# Every byte asked for was verified, and the last of them are about to be handed over.
+# Of a range, `size_bytes` is the range's length.
 artifact_downloaded = Signal()
+
+# A request was answered with a problem document. Arguments: `status` int, `code` str, and `is_busy` bool, True when it
+# was refused because as many transfers were under way as are taken. Sent with `sender=None`.
+problem_answered = Signal()

@@ -4,6 +4,7 @@ The claims are those of Chainloop's `internal/robotaccount/cas`.
 """
 
 import json
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -28,6 +29,9 @@ UPLOADER = "uploader"
 DOWNLOADER = "downloader"
 
 _T = TypeVar("_T")
+
+_TIMES = frozenset({"exp", "nbf", "iat"})
+_UNKEEPABLE = re.compile(r"[\0\ud800-\udfff]")
 
 _REMEMBERED = 10_000  # tokens; a few hundred bytes each
 
@@ -158,6 +162,9 @@ def _reason(error: jwt.PyJWTError) -> str:
 
 
 def _read_claims(claims: Mapping[str, Any]) -> Grant:
+    for name in _TIMES & claims.keys():
+        if type(claims[name]) not in {int, float}:  # PyJWT takes what int() does: texts, booleans
+            raise InvalidToken(f"The token's {name} is no number.")
     grant = Grant(
         role=_claim(claims, "role", str),
         backend=_claim(claims, "backend", str),
@@ -176,6 +183,9 @@ def _claim(claims: Mapping[str, Any], name: str, kind: type[_T], default: _T | N
     # bool is an int to Python, not to JSON.
     if type(value) is not kind:
         raise InvalidToken(f"The token's {name} is missing or of the wrong type.")
+    # JSON can escape what no database takes: half of a surrogate pair, and to PostgreSQL, NUL.
+    if isinstance(value, str) and _UNKEEPABLE.search(value):
+        raise InvalidToken(f"The token's {name} is no text.")
     return value
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from artifacts import credentials
 from artifacts.exceptions import StorageError
 from artifacts.storage.backends import find_backend
-from artifacts.storage.base import Staged, Store
+from artifacts.storage.base import ObjectReader, Partial, Staged, Store, StoredObject
 
 if TYPE_CHECKING:
     from artifacts.models import Location
 
-__all__ = ["Staged", "Store", "open_store"]
+__all__ = ["ObjectReader", "Partial", "Staged", "Store", "StoredObject", "open_store"]
 
 
 def open_store(location: Location) -> Store:

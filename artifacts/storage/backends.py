@@ -2,17 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
-from django.core.files.storage import FileSystemStorage
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from artifacts.storage.base import Store
-from artifacts.storage.filesystem import FileSystemStore
-from artifacts.storage.generic import GenericStore
+from artifacts.storage.objects import ObjectStore, Patience
 
-_SPOOL_BYTES = 8 * 1024**2  # what django-storages may hold of an object in memory before it uses a file
+# By name, so that nobody pays for the libraries of vendors they do not use. A class's own entry comes before
+# that of its bases.
+_STORES = {
+    "django.core.files.storage.filesystem.FileSystemStorage": "artifacts.storage.filesystem.FileSystemStore",
+    "storages.backends.s3.S3Storage": "artifacts.storage.s3.S3Store",
+    "storages.backends.azure_storage.AzureStorage": "artifacts.storage.azure.AzureStore",
+    "storages.backends.gcloud.GoogleCloudStorage": "artifacts.storage.gcs.GoogleStore",
+}
+_GENERIC = "artifacts.storage.generic.GenericStore"
+
+# Options of ours, next to those of django-storages.
+_PATIENCE = {"connect_timeout": "connect", "read_timeout": "read", "max_retries": "retries"}
 
 
 @dataclass(frozen=True)
@@ -25,28 +35,24 @@ class Backend:
 
     def make_store(self, options: Mapping[str, Any]) -> Store:
         """A store over a new storage instance; raises whatever the storage class raises."""
-        storage = import_string(self.storage_class)(**{**self.defaults, **options})
-        return FileSystemStore(storage) if isinstance(storage, FileSystemStorage) else GenericStore(storage)
+        storage_class = import_string(self.storage_class)
+        names = [f"{base.__module__}.{base.__qualname__}" for base in storage_class.__mro__]
+        store_class = import_string(next((_STORES[name] for name in names if name in _STORES), _GENERIC))
+        theirs = {name: value for name, value in {**self.defaults, **options}.items() if name not in _PATIENCE}
+        storage = storage_class(**theirs)
+        if not issubclass(store_class, ObjectStore):
+            if ours := _PATIENCE.keys() & options.keys():
+                raise ImproperlyConfigured(f"{self.storage_class} has no {', '.join(sorted(ours))}.")
+            return cast(Store, store_class(storage))
+        patience = Patience(**{ours: options[name] for name, ours in _PATIENCE.items() if name in options})
+        return cast(Store, store_class(storage, patience))
 
 
 _BUILT_IN = {
     "FILESYSTEM": Backend("django.core.files.storage.FileSystemStorage", required=("location",)),
-    # The key is the digest, so overwriting writes the same bytes; a renamed copy would be lost.
-    "AWS-S3": Backend(
-        "storages.backends.s3.S3Storage",
-        {"file_overwrite": True, "max_memory_size": _SPOOL_BYTES, "default_acl": None},
-        required=("bucket_name",),
-    ),
-    "AzureBlob": Backend(
-        "storages.backends.azure_storage.AzureStorage",
-        {"overwrite_files": True, "max_memory_size": _SPOOL_BYTES},
-        required=("azure_container",),
-    ),
-    "GCS": Backend(
-        "storages.backends.gcloud.GoogleCloudStorage",
-        {"file_overwrite": True, "max_memory_size": _SPOOL_BYTES},
-        required=("bucket_name",),
-    ),
+    "AWS-S3": Backend("storages.backends.s3.S3Storage", required=("bucket_name",)),
+    "AzureBlob": Backend("storages.backends.azure_storage.AzureStorage", required=("azure_container",)),
+    "GCS": Backend("storages.backends.gcloud.GoogleCloudStorage", required=("bucket_name",)),
 }
 
 

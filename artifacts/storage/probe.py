@@ -24,5 +24,5 @@ def probe(store: Store) -> None:
                 raise StorageError("What was read back is not what was written.")
     finally:
         store.delete(reader.digest)
-    if store.size(reader.digest) is not None:
+    if store.stat(reader.digest) is not None:
         raise StorageError("The storage did not delete the probe.")

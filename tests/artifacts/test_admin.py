@@ -3,6 +3,7 @@
 import json
 import re
 import uuid
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
-from artifacts.models import Artifact, Location
+from artifacts.models import Artifact, Location, Scrub
 from artifacts.storage.filesystem import INCOMING
 from tests.factories import digest_of
 
@@ -24,11 +25,12 @@ pytestmark = pytest.mark.django_db
 LOCATIONS = reverse("admin:artifacts_location_changelist")
 ADD = reverse("admin:artifacts_location_add")
 ARTIFACTS = reverse("admin:artifacts_artifact_changelist")
+SCRUBS = reverse("admin:artifacts_scrub_changelist")
 
 SECRET = "swordfish-4711"
 
 
-def page_of(row: Location | Artifact, name: str = "change") -> str:
+def page_of(row: Location | Artifact | Scrub, name: str = "change") -> str:
     return reverse(f"admin:artifacts_{row._meta.model_name}_{name}", args=[row.pk])
 
 
@@ -332,7 +334,7 @@ def test_a_failed_test_tells_what_the_storage_said(admin_client: Client, locatio
     (root / INCOMING).write_text("a file where a folder should be")
     kind, text = try_out(admin_client, location)
     assert kind == "error"
-    assert "FileExistsError: [Errno 17] File exists" in text
+    assert "NotADirectoryError: [Errno 20] Not a directory" in text
 
 
 def test_wrong_settings_fail_the_test(admin_client: Client, location: Location) -> None:
@@ -421,8 +423,8 @@ def test_artifacts_are_filtered_by_location_and_corruption(admin_client: Client,
     other = Location.objects.create(name="other", backend="FILESYSTEM", options={"location": "/srv"})
     sound, corrupt = make_artifact(location), make_artifact(other, corrupt_at=timezone.now())
     assert listed(admin_client, location__id__exact=str(other.pk)) == [corrupt]
-    assert listed(admin_client, corrupt="yes") == [corrupt]
-    assert listed(admin_client, corrupt="no") == [sound]
+    assert listed(admin_client, state="corrupt") == [corrupt]
+    assert listed(admin_client, state="unverified") == [sound]
 
 
 def test_a_corrupt_artifact_is_marked(admin_client: Client, location: Location) -> None:
@@ -462,3 +464,76 @@ def test_no_script_or_style_is_inline(admin_client: Client, location: Location) 
     for url in (LOCATIONS, page_of(location), ADD, ARTIFACTS, page_of(make_artifact(location))):
         page = admin_client.get(url).content.decode()
         assert not re.search(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son[a-z]+=", page)
+
+
+# States, scrubs, quotas
+
+
+STATES = {
+    "sound": {"verified_at": timezone.now()},
+    "unverified": {},
+    "corrupt": {"verified_at": timezone.now(), "corrupt_at": timezone.now()},
+    "missing": {"verified_at": timezone.now(), "missing_at": timezone.now()},
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_state_of_an_artifact_is_shown_and_filtered_by(admin_client: Client, location: Location, state: str) -> None:
+    rows = {name: make_artifact(location, name.encode(), **values) for name, values in STATES.items()}
+    assert listed(admin_client, state=state) == [rows[state]]
+    page = admin_client.get(ARTIFACTS, {"state": state}).content.decode()
+    assert page.count("cas-badge-") == 1
+    assert f"cas-badge-{state}" in page
+    assert f"cas-badge-{state}" in admin_client.get(page_of(rows[state])).content.decode()
+
+
+def test_state_that_there_is_not_filters_nothing(admin_client: Client, location: Location) -> None:
+    artifact = make_artifact(location)
+    assert listed(admin_client, state="strange") == [artifact]
+
+
+def test_scrubs_are_listed_and_nobody_changes_them(admin_client: Client, location: Location) -> None:
+    done = Scrub.objects.create(location=location, finished_at=timezone.now(), corrupt=2, missing=1, checked=7)
+    waiting = Scrub.objects.create(location=location, after="80" + "0" * 62)
+    page = admin_client.get(SCRUBS).content.decode()
+    assert "finished" in page
+    assert "waiting, about 50%" in page
+    assert "2 corrupt" in page
+    assert "1 missing" in page
+    for row in (done, waiting):
+        assert admin_client.get(page_of(row)).status_code == 200
+        assert admin_client.post(page_of(row), {"after": ""}).status_code == 403
+        assert admin_client.post(page_of(row, "delete"), {"post": "yes"}).status_code == 403
+    assert admin_client.get(reverse("admin:artifacts_scrub_add")).status_code == 403
+
+
+def test_scrubs_go_with_their_location(admin_client: Client, location: Location) -> None:
+    Scrub.objects.create(location=location)
+    assert admin_client.post(page_of(location, "delete"), {"post": "yes"}).status_code == 302
+    assert not Location.objects.exists()
+
+
+def test_scrub_that_somebody_works_on_is_running(admin_client: Client, location: Location) -> None:
+    Scrub.objects.create(location=location, leased_until=timezone.now() + timedelta(seconds=10))
+    assert "running, about 0%" in admin_client.get(SCRUBS).content.decode()
+
+
+def test_quota_and_its_use_are_shown(admin_client: Client, location: Location) -> None:
+    assert "no quota" in admin_client.get(LOCATIONS).content.decode()
+    make_artifact(location, size_bytes=13_000_000_000)
+    answer = admin_client.post(page_of(location), form(location, quota_bytes="50GB"))
+    assert answer.status_code == 302
+    assert 'value="50000000000"' in admin_client.get(page_of(location)).content.decode()
+    for url in (LOCATIONS, page_of(location)):
+        page = admin_client.get(url).content.decode()
+        assert "13 GB of 50 GB" in page
+        assert '<meter min="0" max="50000000000" high="45000000000" value="13000000000">' in page
+
+
+@pytest.mark.parametrize("size", ["-1", str(2**63), "much"])
+def test_quota_that_is_none_is_an_error_of_its_field(admin_client: Client, location: Location, size: str) -> None:
+    assert list(errors(admin_client.post(page_of(location), form(location, quota_bytes=size)))) == ["quota_bytes"]
+
+
+def test_relative_folder_is_an_error_of_the_options(admin_client: Client) -> None:
+    assert list(errors(admin_client.post(ADD, form(options='{"location": "srv"}')))) == ["options"]

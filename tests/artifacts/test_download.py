@@ -9,17 +9,16 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 from django.dispatch import Signal
-from django.http import StreamingHttpResponse
 from django.test import Client
 
 from artifacts import services
 from artifacts.digests import BLOCK_SIZE
 from artifacts.exceptions import ArtifactCorrupt, StorageError
 from artifacts.models import Artifact, Location
+from artifacts.services import AT_ONCE
 from artifacts.signals import artifact_downloaded
 from artifacts.tokens import DOWNLOADER, UPLOADER
-from tests.artifacts.test_upload import stored_at
-from tests.factories import bearer, digest_of, make_token
+from tests.factories import bearer, digest_of, make_token, stored_at
 
 pytestmark = pytest.mark.django_db
 
@@ -35,7 +34,7 @@ Sent = list[tuple[Signal, dict[str, Any]]]
 def stored(client: Client, root: Path) -> Path:
     """The artifact is there; this is its file."""
     assert client.put(f"{URL}?filename=a b.txt", CONTENT, headers=bearer()).status_code == 201
-    return stored_at(root)
+    return stored_at(root, CONTENT)
 
 
 @pytest.fixture
@@ -46,8 +45,8 @@ def large(client: Client, root: Path) -> Path:
 
 
 def body(answer: Any) -> bytes:
-    assert isinstance(answer, StreamingHttpResponse)
-    return b"".join(answer.streaming_content)  # type: ignore[arg-type]
+    content: bytes = answer.getvalue()
+    return content
 
 
 def downloads(sent: Sent) -> list[dict[str, Any]]:
@@ -64,13 +63,13 @@ def test_get_hands_over_the_bytes_and_says_what_they_are(client: Client, stored:
     assert answer["Repr-Digest"] == DIGEST.as_structured_field()
     assert answer["Accept-Ranges"] == "bytes"
     assert answer["X-Content-Type-Options"] == "nosniff"
-    assert downloads(sent_signals) == []
     assert body(answer) == CONTENT
     assert [values["size_bytes"] for values in downloads(sent_signals)] == [12]
 
 
 def test_head_says_the_same_and_makes_no_event(client: Client, stored: Path, sent_signals: Sent) -> None:
     got = client.get(URL, headers=bearer(DOWNLOADER))
+    sent_signals.clear()
     for role in (UPLOADER, DOWNLOADER):
         answer = client.head(URL, headers=bearer(role))
         assert (answer.status_code, answer.content) == (200, b"")
@@ -93,8 +92,8 @@ def test_describe_is_for_both_roles_and_makes_no_event(client: Client, stored: P
 
 
 def test_object_that_others_wrote_is_served_and_described(client: Client, root: Path) -> None:
-    stored_at(root).parent.mkdir(parents=True)
-    stored_at(root).write_bytes(CONTENT)
+    stored_at(root, CONTENT).parent.mkdir(parents=True)
+    stored_at(root, CONTENT).write_bytes(CONTENT)
     answer = client.get(URL, headers=bearer(DOWNLOADER))
     assert answer["Content-Disposition"] == "attachment"
     assert body(answer) == CONTENT
@@ -171,6 +170,14 @@ def test_range_is_served_and_counted_as_its_length(
     assert downloads(sent_signals)[0]["size_bytes"] == len(expected)
 
 
+def test_what_a_socket_may_hold_is_answered_at_once_and_the_rest_streamed(client: Client, large: Path) -> None:
+    url = f"/artifacts/{digest_of(LARGE)}"
+    small = client.get(url, headers=bearer(DOWNLOADER) | {"Range": f"bytes=0-{AT_ONCE - 1}"})
+    larger = client.get(url, headers=bearer(DOWNLOADER) | {"Range": f"bytes=0-{AT_ONCE}"})
+    assert (small.streaming, larger.streaming) == (False, True)
+    assert body(small) + LARGE[AT_ONCE : AT_ONCE + 1] == body(larger) == LARGE[: AT_ONCE + 1]
+
+
 def test_resumed_download_sums_to_the_size(client: Client, large: Path, sent_signals: Sent) -> None:
     url = f"/artifacts/{digest_of(LARGE)}"
     parts = [
@@ -225,8 +232,8 @@ def test_range_of_a_corrupt_artifact_never_completes(client: Client, large: Path
 
 
 def test_corrupt_object_without_a_row_is_marked_too(client: Client, root: Path) -> None:
-    stored_at(root).parent.mkdir(parents=True)
-    stored_at(root).write_bytes(b"rotten")
+    stored_at(root, CONTENT).parent.mkdir(parents=True)
+    stored_at(root, CONTENT).write_bytes(b"rotten")
     assert client.get(URL, headers=bearer(DOWNLOADER)).status_code == 502
     assert Artifact.objects.get().corrupt_at is not None
     assert client.put(URL, CONTENT, headers=bearer()).status_code == 201

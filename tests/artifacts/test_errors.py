@@ -202,10 +202,19 @@ def test_codes_are_those_of_the_documentation() -> None:
         for code in re.findall(r"`(\w+)`", codes)
     }
     raised = {(kind.status, kind.code) for kind in ArtifactError.__subclasses__()}
-    assert documented == raised | {(400, "bad_request"), (404, "not_found"), (405, "method_not_allowed")}
+    assert documented == raised | {
+        (400, "bad_request"),
+        (400, "invalid_parameter"),
+        (401, "authentication_failed"),
+        (401, "not_authenticated"),
+        (403, "permission_denied"),
+        (404, "not_found"),
+        (405, "method_not_allowed"),
+        (406, "not_acceptable"),
+    }
 
 
-@pytest.mark.parametrize("org_id", [str(uuid.uuid4()), "acme", "", None])
+@pytest.mark.parametrize("org_id", ["9f0c2f2e-3d0b-4a53-9f55-7f0b8c0f1a11", "acme", "", None])
 def test_bound_location_takes_its_own_organization_alone(
     client: Client, location: Location, org_id: str | None
 ) -> None:

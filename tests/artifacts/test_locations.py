@@ -182,7 +182,8 @@ def test_saved_change_of_a_folder_holds_from_the_next_request(
 ) -> None:
     client.put(URL, CONTENT, headers=bearer())
     (tmp_path / "moved").mkdir()
-    Location.objects.update(options={"location": str(tmp_path / "moved")})
+    location.options = {"location": str(tmp_path / "moved")}
+    location.save()
     assert client.get(URL, headers=bearer(DOWNLOADER)).status_code == 404
 
 

@@ -26,6 +26,10 @@ from artifacts.tokens import (
 )
 from tests.factories import ORGANIZATION, make_token
 
+# Fixed, since parameters are made when tests are collected, long before the last of them runs.
+LONG_AGO = 1_000_000_000
+FAR_AHEAD = 4_000_000_000
+
 
 def pem_of(key: Any) -> str:
     text: str = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
@@ -82,11 +86,11 @@ def test_audience_may_be_one_or_several(audience: Any) -> None:
 @pytest.mark.parametrize(
     ("claims", "reason"),
     [
-        ({"exp": int(time.time()) - 1}, "expired"),
+        ({"exp": LONG_AGO}, "expired"),
         ({"exp": None}, "lacks a required claim"),
         ({"exp": "soon"}, "not valid"),
-        ({"nbf": int(time.time()) + 600}, "not valid yet"),
-        ({"iat": int(time.time()) + 600}, "not valid yet"),
+        ({"nbf": FAR_AHEAD}, "not valid yet"),
+        ({"iat": FAR_AHEAD}, "not valid yet"),
         ({"aud": None}, "lacks a required claim"),
         ({"aud": "another"}, "is not for"),
         ({"aud": []}, "lacks a required claim"),
@@ -106,6 +110,13 @@ def test_audience_may_be_one_or_several(audience: Any) -> None:
 )
 def test_wrong_claim_is_refused_with_its_reason(claims: dict[str, Any], reason: str) -> None:
     assert reason in refusal(make_token(**claims))
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "reason"), [("exp", -1, "expired"), ("nbf", 60, "yet"), ("iat", 60, "yet")]
+)
+def test_moments_are_held_to_the_server_clock(name: str, seconds: int, reason: str) -> None:
+    assert reason in refusal(make_token(**claim(name, int(time.time()) + seconds)))
 
 
 @pytest.mark.parametrize("token", ["", "nonsense", "a.b.c", "..", "é.é.é"])

@@ -10,8 +10,8 @@ from django.test import Client
 
 from artifacts.models import Artifact, Location
 from artifacts.signals import artifact_deduplicated, artifact_uploaded
-from tests.artifacts.test_upload import CONTENT, DIGEST, URL, files_in, put_while, stored_at
-from tests.factories import bearer
+from tests.artifacts.test_upload import CONTENT, DIGEST, URL, put_while
+from tests.factories import bearer, files_in, stored_at
 
 pytestmark = pytest.mark.django_db
 
@@ -59,7 +59,7 @@ def test_client_that_does_not_wait_is_heard_out(client: Client, location: Locati
 
 def test_client_that_waits_is_asked_for_what_is_new(client: Client, root: Path) -> None:
     assert put(client, Wire(CONTENT), WAITS).status_code == 201
-    assert stored_at(root).read_bytes() == CONTENT
+    assert stored_at(root, CONTENT).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_client_that_leaves_before_it_is_told_that_it_was_there_makes_no_event(
 def test_chunked_body_of_a_known_digest_is_stored(client: Client, root: Path, limit: int) -> None:
     answer = put(client, Wire(CONTENT), {**bearer(maxbytes=limit), **CHUNKED})
     assert (answer.status_code, answer.json()["size_bytes"]) == (201, 12)
-    assert stored_at(root).read_bytes() == CONTENT
+    assert stored_at(root, CONTENT).read_bytes() == CONTENT
 
 
 def test_chunked_body_that_grows_too_large_leaves_nothing(client: Client, root: Path) -> None:
@@ -123,8 +123,8 @@ def test_no_more_is_read_than_was_announced(client: Client, root: Path) -> None:
 
 
 def test_row_that_another_upload_writes_first_is_kept(client: Client, root: Path, sent_signals: Sent) -> None:
-    stored_at(root).parent.mkdir(parents=True)
-    stored_at(root).write_bytes(CONTENT)
+    stored_at(root, CONTENT).parent.mkdir(parents=True)
+    stored_at(root, CONTENT).write_bytes(CONTENT)
     answer = put_while(client, lambda: client.put(f"{URL}?filename=twin.txt", CONTENT, headers=bearer()))
     assert (answer.status_code, answer.json()["skipped"]) == (200, True)
     assert Artifact.objects.get().file_name == "twin.txt"
@@ -134,9 +134,9 @@ def test_row_that_another_upload_writes_first_is_kept(client: Client, root: Path
 def test_object_cut_short_by_others_is_not_taken_for_the_body_that_came(
     client: Client, root: Path, sent_signals: Sent
 ) -> None:
-    stored_at(root).parent.mkdir(parents=True)
-    stored_at(root).write_bytes(CONTENT[:5])
+    stored_at(root, CONTENT).parent.mkdir(parents=True)
+    stored_at(root, CONTENT).write_bytes(CONTENT[:5])
     answer = client.post("/artifacts/", CONTENT, content_type="application/octet-stream", headers=bearer())
     assert (answer.status_code, answer.json()["digest"]) == (201, str(DIGEST))
-    assert stored_at(root).read_bytes() == CONTENT
+    assert stored_at(root, CONTENT).read_bytes() == CONTENT
     assert [signal for signal, _ in sent_signals] == [artifact_uploaded]

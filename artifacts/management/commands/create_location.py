@@ -8,6 +8,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
+from artifacts.management.arguments import byte_size
 from artifacts.models import Location
 
 
@@ -19,6 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("--backend", default="FILESYSTEM", help="kind of location (default: %(default)s)")
         parser.add_argument("--options", type=json.loads, default={}, help="the storage class's options as JSON")
         parser.add_argument("--organization", help="only this organization's tokens may use it")
+        parser.add_argument("--quota", type=byte_size, help="how much it may hold, such as 500GB (default: any)")
         parser.add_argument("--folder", help="for FILESYSTEM: its folder, created when it does not exist")
 
     def handle(self, *, name: str, backend: str, folder: str | None, **options: Any) -> None:
@@ -31,7 +33,13 @@ class Command(BaseCommand):
             if backend != "FILESYSTEM":
                 raise CommandError("--folder is for FILESYSTEM.")
             storage_options = {**storage_options, "location": str(Path(folder).absolute())}
-        location = Location(name=name, backend=backend, options=storage_options, organization=options["organization"])
+        location = Location(
+            name=name,
+            backend=backend,
+            options=storage_options,
+            organization=options["organization"],
+            quota_bytes=options.get("quota"),
+        )
         try:
             location.full_clean()
         except ValidationError as error:

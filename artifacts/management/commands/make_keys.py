@@ -7,9 +7,10 @@ from typing import Any
 
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
+
+from common.key_pairs import write_key_pair
 
 PRIVATE_KEY = "token-private.pem"
 PUBLIC_KEY = "token-public.pem"
@@ -28,16 +29,7 @@ class Command(BaseCommand):
     def handle(self, *, folder: Path, **options: Any) -> None:
         """Write the pair, the private key readable by its owner alone; never overwrite one."""
         private_path, public_path = folder / PRIVATE_KEY, folder / PUBLIC_KEY
-        folder.mkdir(parents=True, exist_ok=True)
-        if public_path.exists():
-            raise CommandError(f"{public_path} exists; it is not overwritten.")
-        key = ec.generate_private_key(ec.SECP521R1())
-        try:
-            private_path.touch(mode=0o600, exist_ok=False)
-        except FileExistsError as error:
-            raise CommandError(f"{private_path} exists; it is not overwritten.") from error
-        private_path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        public_path.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        write_key_pair(ec.generate_private_key(ec.SECP521R1()), private_path, public_path)
         self.stderr.write(f"Wrote {private_path} and {public_path}.")
         self.stdout.write(f"CAS_TOKEN_KEYS={public_path.absolute()}")
         self.stdout.write(f"CAS_SECRET_KEY={secrets.token_urlsafe(50)}")

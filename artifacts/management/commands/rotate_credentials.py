@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
@@ -24,5 +25,7 @@ class Command(BaseCommand):
                 location.encrypted_credentials = rotate(location.encrypted_credentials)
             except CredentialsUnreadable as error:
                 raise CommandError(f"{location}: none of CAS_CREDENTIAL_KEYS decrypts its credentials.") from error
+            except ImproperlyConfigured as error:
+                raise CommandError(str(error)) from error
             location.save(update_fields=["encrypted_credentials", "updated_at"])
         self.stdout.write(f"Rotated the credentials of {len(locations)} location(s).")

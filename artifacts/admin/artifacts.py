@@ -1,0 +1,136 @@
+"""Artifacts, which people look at."""
+
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.html import format_html
+
+from artifacts.admin.cells import ReadOnly, badge, exact
+from artifacts.models import Artifact
+
+if TYPE_CHECKING:
+    ArtifactModelAdmin = admin.ModelAdmin[Artifact]
+else:
+    ArtifactModelAdmin = admin.ModelAdmin
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("sound", "Sound"), ("unverified", "Not verified yet"), ("corrupt", "Corrupt"), ("missing", "Missing")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Artifact]) -> QuerySet[Artifact]:
+        unmarked = queryset.filter(corrupt_at=None, missing_at=None)
+        states = {
+            "sound": unmarked.filter(verified_at__isnull=False),
+            "unverified": unmarked.filter(verified_at=None),
+            "corrupt": queryset.filter(corrupt_at__isnull=False),
+            "missing": queryset.filter(missing_at__isnull=False),
+        }
+        return states.get(self.value() or "", queryset)
+
+
+@admin.register(Artifact)
+class ArtifactAdmin(ReadOnly, ArtifactModelAdmin):
+    list_display = ["created", "short_digest", "name", "human_size", "location", "state", "events"]
+    list_filter = ["location", StateFilter]
+    list_select_related = ["location"]
+    search_fields = ["file_name"]
+    search_help_text = "A digest or its first digits, or part of a file name"
+    ordering = ["-id"]
+    sortable_by = ["created"]  # no index serves another order
+    actions = None
+    list_per_page = 50
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    fields = [
+        "full_digest",
+        "name",
+        "exact_size",
+        "location",
+        "exact_created",
+        "state",
+        "exact_verified",
+        "exact_corrupt",
+        "exact_missing",
+    ]
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        columns = list(self.list_display)
+        if not request.user.has_perm("audit.view_auditevent"):
+            columns.remove("events")
+        return columns
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Artifact], search_term: str
+    ) -> tuple[QuerySet[Artifact], bool]:
+        """Artifacts whose digest starts with the term, `sha256:` or not, or whose file name has it."""
+        by_name, may_have_duplicates = super().get_search_results(request, queryset, search_term)
+        start = search_term.strip().lower().removeprefix("sha256:")
+        if not start:
+            return by_name, may_have_duplicates
+        return queryset.filter(digest__startswith=start) | by_name, may_have_duplicates
+
+    @admin.display(description="created (UTC)", ordering="id")
+    def created(self, artifact: Artifact) -> str:
+        return f"{artifact.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="digest")
+    def short_digest(self, artifact: Artifact) -> str:
+        return render_to_string("admin/cells/digest.html", {"hex": artifact.digest, "is_short": True})
+
+    @admin.display(description="digest")
+    def full_digest(self, artifact: Artifact) -> str:
+        return render_to_string("admin/cells/digest.html", {"hex": artifact.digest})
+
+    @admin.display(description="file name")
+    def name(self, artifact: Artifact) -> str:
+        return render_to_string("admin/cells/file_name.html", {"name": artifact.file_name})
+
+    @admin.display(description="size")
+    def human_size(self, artifact: Artifact) -> str:
+        return render_to_string("admin/cells/size.html", {"bytes": artifact.size_bytes})
+
+    @admin.display(description="size")
+    def exact_size(self, artifact: Artifact) -> str:
+        return f"{filesizeformat(artifact.size_bytes)} ({artifact.size_bytes:,} bytes)"
+
+    @admin.display(description="state")
+    def state(self, artifact: Artifact) -> str:
+        """What was last found of it, and when."""
+        for name, time in (("missing", artifact.missing_at), ("corrupt", artifact.corrupt_at)):
+            if time is not None:
+                return badge(name, name, f"found on {exact(time)}")
+        if artifact.verified_at is not None:
+            return badge("sound", "sound", f"verified on {exact(artifact.verified_at)}")
+        return badge("unverified", "not verified", "Neither an upload nor a scrub has read all of it.")
+
+    @admin.display(description="events")
+    def events(self, artifact: Artifact) -> str:
+        # By name: this app does not know the one that keeps the trail.
+        url = reverse("admin:audit_auditevent_changelist", query={"q": str(artifact)})
+        return format_html('<a href="{}" aria-label="Events of {}">Events</a>', url, artifact)
+
+    @admin.display(description="created")
+    def exact_created(self, artifact: Artifact) -> str:
+        return exact(artifact.created_at)
+
+    @admin.display(description="found corrupt")
+    def exact_corrupt(self, artifact: Artifact) -> str:
+        return exact(artifact.corrupt_at) if artifact.corrupt_at else "-"
+
+    @admin.display(description="found missing")
+    def exact_missing(self, artifact: Artifact) -> str:
+        return exact(artifact.missing_at) if artifact.missing_at else "-"
+
+    @admin.display(description="verified")
+    def exact_verified(self, artifact: Artifact) -> str:
+        return exact(artifact.verified_at) if artifact.verified_at else "-"

@@ -1,0 +1,136 @@
+"""Locations, which administrators configure and try out."""
+
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path, reverse
+
+from artifacts.credentials import CredentialsUnreadable
+from artifacts.exceptions import ArtifactError
+from artifacts.location_form import LocationForm
+from artifacts.models import Location, Scrub
+from artifacts.storage import open_store
+from artifacts.storage.probe import probe
+from common.sizes import format_size
+
+if TYPE_CHECKING:
+    LocationModelAdmin = admin.ModelAdmin[Location]
+else:
+    LocationModelAdmin = admin.ModelAdmin
+
+
+@admin.register(Location)
+class LocationAdmin(LocationModelAdmin):
+    list_display = ["name", "backend", "organization", "use", "has_credentials", "updated"]
+    list_filter = ["backend"]
+    search_fields = ["name"]
+    ordering = ["backend", "name"]
+    show_facets = admin.ShowFacets.NEVER
+    actions = ["test_locations"]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Location | None = None) -> Any:
+        where = ["name", "backend", "options", "organization", "quota_bytes", *(["use"] if obj else [])]
+        if not self._may_edit(request, obj):
+            return [(None, {"fields": [*where, "has_credentials"]})]
+        is_set = obj is not None and obj.encrypted_credentials
+        credentials = ["new_credentials", *(["remove_credentials"] if is_set else [])]
+        return [(None, {"fields": [*where, *credentials]})]
+
+    def get_form(self, request: HttpRequest, obj: Location | None = None, change: bool = False, **kwargs: Any) -> Any:
+        # A reader gets no fields to enter anything in.
+        form = LocationForm if self._may_edit(request, obj) else forms.ModelForm
+        return super().get_form(request, obj, change, **{"form": form, **kwargs})
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Location | None = None) -> list[str]:
+        return ["use"] if self._may_edit(request, obj) else ["use", "has_credentials"]
+
+    def _may_edit(self, request: HttpRequest, location: Location | None) -> bool:
+        return self.has_add_permission(request) if location is None else self.has_change_permission(request, location)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Say that artifacts are in the way, without loading them all as the admin otherwise would."""
+        if protected := [f"The artifacts of {location}" for location in objs if location.artifacts.exists()]:
+            return [], {}, set(), protected
+        deleted, counts, forbidden, protected = super().get_deleted_objects(objs, request)
+        # Nobody deletes a scrub alone; with its location it goes.
+        return deleted, counts, forbidden - {Scrub._meta.verbose_name}, protected
+
+    @admin.display(description="updated (UTC)", ordering="updated_at")
+    def updated(self, location: Location) -> str:
+        return f"{location.updated_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="quota in use")
+    def use(self, location: Location) -> str:
+        if location.quota_bytes is None:
+            return "no quota"
+        used, quota = location.used_bytes, location.quota_bytes
+        text = f"{format_size(used)} of {format_size(quota)}"
+        values = {"used": used, "quota": quota, "high": quota * 9 // 10, "text": text}
+        return render_to_string("admin/cells/use.html", values)
+
+    @admin.display(description="credentials set", boolean=True)
+    def has_credentials(self, location: Location) -> bool:
+        return bool(location.encrypted_credentials)
+
+    @admin.action(description="Test selected locations", permissions=["change"])
+    def test_locations(self, request: HttpRequest, locations: QuerySet[Location]) -> None:
+        for location in locations:
+            self._test(request, location)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.test_view)
+        return [path("<path:object_id>/test/", view, name="artifacts_location_test"), *super().get_urls()]
+
+    def test_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The button of the change page: test the saved location and come back."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        location = self.get_object(request, unquote(object_id))
+        if not self.has_change_permission(request, location):
+            raise PermissionDenied
+        if location is not None:
+            self._test(request, location)
+        # Which says so when there is none.
+        return HttpResponseRedirect(reverse("admin:artifacts_location_change", args=[object_id]))
+
+    def _test(self, request: HttpRequest, location: Location) -> None:
+        try:
+            probe(open_store(location))
+        except (ArtifactError, OSError) as error:
+            self.message_user(request, f"{location} failed its test. {_explain(error, location)}", messages.ERROR)
+        else:
+            self.message_user(
+                request, f"{location} works: an artifact was written, read back and deleted.", messages.SUCCESS
+            )
+
+
+def _explain(error: Exception, location: Location) -> str:
+    """What failed and what the storage says of it, without any credential that it repeats."""
+    text = str(error)
+    if error.__cause__ is not None:
+        text += f" {type(error.__cause__).__name__}: {error.__cause__}".removesuffix(": ")
+    for secret in _strings_in(_readable_credentials(location)):
+        text = text.replace(secret, "…")
+    return text
+
+
+def _readable_credentials(location: Location) -> dict[str, Any]:
+    try:
+        return location.credentials
+    except (CredentialsUnreadable, ImproperlyConfigured):
+        return {}  # then no storage can have repeated them either
+
+
+def _strings_in(value: object) -> list[str]:
+    if isinstance(value, dict):
+        return [text for member in value.values() for text in _strings_in(member)]
+    if isinstance(value, list):
+        return [text for member in value for text in _strings_in(member)]
+    return [value] if isinstance(value, str) and value else []

@@ -1,0 +1,74 @@
+"""Resumable uploads, which administrators can look at and give up."""
+
+from typing import TYPE_CHECKING
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
+
+from artifacts import resumable
+from artifacts.exceptions import ArtifactError
+from artifacts.models import ResumableUpload
+
+if TYPE_CHECKING:
+    UploadModelAdmin = admin.ModelAdmin[ResumableUpload]
+else:
+    UploadModelAdmin = admin.ModelAdmin
+
+
+@admin.register(ResumableUpload)
+class ResumableUploadAdmin(UploadModelAdmin):
+    list_display = ["id", "file_name", "progress", "location", "org_id", "created_at", "expires_at"]
+    list_filter = ["location"]
+    list_select_related = ["location"]
+    search_fields = ["file_name"]
+    ordering = ["-created_at"]
+    list_per_page = 20  # the storage is asked about each
+    show_facets = admin.ShowFacets.NEVER
+    fields = [
+        *("id", "file_name", "progress", "exact_progress", "location", "org_id"),
+        *("digest", "result", "created_at", "expires_at"),
+    ]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: ResumableUpload | None = None) -> bool:
+        return False
+
+    def delete_model(self, request: HttpRequest, obj: ResumableUpload) -> None:
+        self._discard(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ResumableUpload]) -> None:
+        for upload in queryset.select_related("location"):
+            self._discard(request, upload)
+
+    def _discard(self, request: HttpRequest, upload: ResumableUpload) -> None:
+        try:
+            if not resumable.discard(upload):
+                self.message_user(request, f"{upload} is being made an artifact, and stays.", messages.WARNING)
+        except ArtifactError as error:
+            self.message_user(request, f"{upload} is gone, but not its bytes yet. {error}", messages.WARNING)
+
+    @admin.display(description="progress")
+    def progress(self, upload: ResumableUpload) -> str:
+        if upload.result:
+            return f"done, {filesizeformat(upload.length)}"
+        offset = _offset_of(upload)
+        if offset is None:
+            return f"? of {filesizeformat(upload.length)}"
+        share = 100 * offset // upload.length if upload.length else 100
+        return f"{filesizeformat(offset)} of {filesizeformat(upload.length)} ({share} %)"
+
+    @admin.display(description="bytes")
+    def exact_progress(self, upload: ResumableUpload) -> str:
+        offset = _offset_of(upload)
+        return f"{'?' if offset is None else offset} of {upload.length}"
+
+
+def _offset_of(upload: ResumableUpload) -> int | None:
+    try:
+        return resumable.offset_of(upload)
+    except ArtifactError:
+        return None

@@ -1,0 +1,45 @@
+"""From a grant to its location, kept for a moment: it is asked for with every request, and changes by hand."""
+
+import time
+from typing import Any
+from uuid import UUID
+
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import receiver
+
+from artifacts.exceptions import LocationNotFound, WrongOrganization
+from artifacts.models import Location
+from artifacts.tokens import Grant
+from common.first_query import first_query
+
+REMEMBERED = 1.0  # seconds until a change that another process made is seen
+
+_known: dict[tuple[str, str], tuple[float, Location]] = {}
+
+
+def find_location(grant: Grant) -> Location:
+    """The location the token names; raises LocationNotFound, WrongOrganization."""
+    key = (grant.backend, grant.secret_id)
+    read_at, location = _known.get(key, (0.0, None))
+    if location is None or time.monotonic() - read_at > REMEMBERED:
+        location = first_query(Location.objects.filter(backend=grant.backend, name=grant.secret_id).first)
+        if location is None:
+            _known.pop(key, None)
+            raise LocationNotFound
+        _known[key] = (time.monotonic(), location)
+    if location.organization is not None and location.organization != _parse_uuid(grant.org_id):
+        raise WrongOrganization
+    return location
+
+
+@receiver([post_save, post_delete], sender=Location)
+def forget(**kwargs: Any) -> None:
+    """What this process changes it sees at once."""
+    _known.clear()
+
+
+def _parse_uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

@@ -1,0 +1,58 @@
+"""Removes what uploads left behind that nobody will finish."""
+
+import logging
+import threading
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connections
+from django.db.models import Min
+from django.utils import timezone
+
+from artifacts import resumable
+from artifacts.exceptions import ArtifactError
+from artifacts.models import Location, ResumableUpload
+from artifacts.storage import open_store
+
+logger = logging.getLogger(__name__)
+
+MARGIN = timedelta(hours=1)  # for a storage whose clock is another
+
+
+def sweep(older_than: timedelta | None = None) -> int:
+    """Remove expired uploads, and leftovers last written so long ago (default: CAS_UPLOAD_EXPIRES_HOURS).
+
+    Returns how many. A location that fails is logged, and the others are swept all the same. Raises django.db.Error.
+    """
+    age = timedelta(hours=settings.CAS_UPLOAD_EXPIRES_HOURS) if older_than is None else older_than
+    removed = resumable.sweep_uploads()
+    for location in Location.objects.order_by("pk"):
+        try:
+            removed += open_store(location).sweep(_abandoned_before(location, timezone.now() - age))
+        except ArtifactError as error:
+            logger.warning("What uploads left in %s could not be swept: %s", location, error)
+    return removed
+
+
+def _abandoned_before(location: Location, before: datetime) -> datetime:
+    """Never what is newer than the oldest live upload: its first piece may be much older than its last."""
+    live = ResumableUpload.objects.filter(location=location, result="")
+    oldest = live.aggregate(created_at=Min("created_at"))["created_at"]
+    return min(before, oldest - MARGIN) if oldest else before
+
+
+def begin() -> None:
+    """Sweep once, in a thread of its own: returns at once, raises nothing, and does not hold up the end."""
+    try:
+        threading.Thread(target=_sweep_and_close, name="sweep", daemon=True).start()
+    except RuntimeError as error:  # the system gives no more threads
+        logger.warning("What uploads left is not swept: %r", error)
+
+
+def _sweep_and_close() -> None:
+    try:
+        sweep()
+    except Exception as error:  # noqa: BLE001  (whatever it is, the sweep of the next hour will see it)
+        logger.warning("What uploads left could not be swept: %r", error)
+    finally:
+        connections.close_all()
