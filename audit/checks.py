@@ -1,10 +1,16 @@
-"""System checks of publishing."""
+"""System checks of publishing and of the trail."""
 
+from argparse import ArgumentTypeError
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+
+from audit import keys
+from audit.names import stream_name
+
+LONGEST_RETENTION = 100_000  # days; more than Python's calendar would hold makes no sense
 
 _SCHEMES = {"nats", "tls"}
 
@@ -29,6 +35,52 @@ def check_sweep(**kwargs: Any) -> list[CheckMessage]:
     if settings.CAS_SWEEP_SECONDS > 0:
         return []
     return [Error("CAS_SWEEP_SECONDS must be more than 0.", hint="The default is 5.", id="audit.E002")]
+
+
+@register
+def check_intervals(**kwargs: Any) -> list[CheckMessage]:
+    """E003: an interval of sealing or of checkpoints is not positive."""
+    return [
+        Error(f"{name} must be more than 0.", hint=f"The default is {default}.", id="audit.E003")
+        for name, default in (("CAS_SEAL_SECONDS", 2), ("CAS_CHECKPOINT_SECONDS", 60))
+        if not getattr(settings, name) > 0
+    ]
+
+
+@register
+def check_checkpoint_key(**kwargs: Any) -> list[CheckMessage]:
+    """E004: the key that should sign checkpoints cannot."""
+    try:
+        keys.signing_key()
+    except keys.KeyFileError as error:
+        hint = "`manage.py make_checkpoint_key` makes one."
+        return [Error(f"CAS_CHECKPOINT_KEY: {error}", hint=hint, id="audit.E004")]
+    return []
+
+
+@register
+def check_retention(**kwargs: Any) -> list[CheckMessage]:
+    """E005: the age at which events leave is no age."""
+    if 0 <= settings.AUDIT_RETENTION_DAYS <= LONGEST_RETENTION:
+        return []
+    message = f"AUDIT_RETENTION_DAYS must be 0 or more, and at most {LONGEST_RETENTION}."
+    return [Error(message, hint="0, the default, keeps events for ever.", id="audit.E005")]
+
+
+@register
+def check_mirror(**kwargs: Any) -> list[CheckMessage]:
+    """E020: there is nothing to mirror. E021: the name is none that a consumer can have."""
+    if not settings.CAS_MIRROR:
+        return []
+    problems: list[CheckMessage] = []
+    if not settings.NATS_URL:
+        problems.append(Error("CAS_MIRROR needs NATS_URL.", hint="Set it, or CAS_MIRROR=false.", id="audit.E020"))
+    try:
+        stream_name(settings.CAS_MIRROR_CONSUMER)
+    except ArgumentTypeError as error:
+        hint = "The default is artifact-cas-mirror."
+        problems.append(Error(f"CAS_MIRROR_CONSUMER: {error}.", hint=hint, id="audit.E021"))
+    return problems
 
 
 def _is_address(address: str) -> bool:

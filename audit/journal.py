@@ -4,38 +4,60 @@ import json
 import logging
 import os
 import uuid
-from dataclasses import asdict
+from collections import deque
+from dataclasses import fields
 from pathlib import Path
 
 import django.db
 from django.conf import settings
 
+from audit.act_events import ActEvent
+from audit.event_rows import row_of
 from audit.events import Action, Event
 from audit.models import AuditEvent, State
+from common.folders import sync_folder
 
 logger = logging.getLogger(__name__)
 
+HELD = 10_000  # events kept in memory that neither the database nor a file took; past these, only the log has them
+
 _PARTIAL = ".partial"
+# dataclasses.asdict would copy each value.
+_FIELDS = {kind: [field.name for field in fields(kind)] for kind in (Event, ActEvent)}
+_held: deque[Event | ActEvent] = deque()
 
 
-def append(event: Event) -> None:
-    """Write the event durably. If even that fails, the log has all of it; nothing is raised."""
-    line = json.dumps(asdict(event), default=str)
+def append(event: Event | ActEvent) -> None:
+    """Write the event durably. If even that fails, the log has all of it and memory keeps it; nothing is raised.
+
+    What memory keeps goes into the trail, or to a file, as soon as either takes it, if the process lives until then.
+    """
     try:
-        folder = _folder()
-        if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            _fsync_folder(folder.parent)
-        final = folder / f"{event.timestamp_ns}-{event.event_id}.json"
-        partial = final.with_suffix(_PARTIAL)
-        with partial.open("w") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(final)
-        _fsync_folder(folder)
+        _write(event)
     except OSError:
-        logger.critical("The journal did not take this audit event: %s", line, exc_info=True)
+        logger.critical("The journal did not take this audit event: %s", json_of(event), exc_info=True)
+        if len(_held) < HELD:
+            _held.append(event)
+
+
+def _write(event: Event | ActEvent) -> None:
+    folder = _folder()
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
+    final = folder / f"{event.timestamp_ns}-{event.event_id}.json"
+    partial = final.with_suffix(_PARTIAL)
+    with partial.open("w") as file:
+        file.write(json_of(event))
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(final)
+    sync_folder(folder)
+
+
+def has_waiting() -> bool:
+    """Whether there is something to take in."""
+    return bool(_held or pending())
 
 
 def pending() -> list[Path]:
@@ -48,7 +70,7 @@ def take_in() -> int:
 
     Several processes may do this at once: the row's unique event id decides, and a file goes only after its row.
     """
-    taken = 0
+    taken = _take_in_held()
     for path in pending():
         try:
             _take_in_file(path)
@@ -68,28 +90,70 @@ def take_in() -> int:
     return taken
 
 
+def _take_in_held() -> int:
+    taken = 0
+    while _held:
+        event = _held.popleft()
+        try:
+            _insert(event)
+            taken += 1
+        except django.db.DataError:
+            logger.exception("Audit event %s, which only the log has, could never be kept", event.event_id)
+        except django.db.Error:
+            try:
+                _write(event)
+            except OSError:
+                _held.appendleft(event)
+                break
+    return taken
+
+
 class NoEventError(Exception):
     """A journal file holds something else."""
 
 
 def _take_in_file(path: Path) -> None:
-    content = path.read_bytes()
-    try:
-        row = _row_of(content)
-    except Exception as error:  # whatever it holds, it must not hold up those that are events
-        raise NoEventError from error
-    AuditEvent.objects.bulk_create([row], ignore_conflicts=True)
+    _insert(_read(path.read_bytes()))
     path.unlink()
 
 
-def _row_of(content: bytes) -> AuditEvent:
-    values = json.loads(content)
-    values["event_id"] = uuid.UUID(values["event_id"])
-    values["org_id"] = uuid.UUID(values["org_id"])
-    values["action"] = Action(values["action"])
-    row = AuditEvent.of(Event(**values), State.of_new_events())
-    row.clean_fields()  # what no database would ever take
-    return row
+def _insert(event: Event | ActEvent) -> None:
+    state = State.of_new_events()
+    row = row_of(event, state) if isinstance(event, Event) else AuditEvent.column_values(event, state)
+    AuditEvent.insert([row])
+
+
+def json_of(event: Event | ActEvent) -> str:
+    """An event as one line of JSON, which `event_of` reads."""
+    return _encode({name: getattr(event, name) for name in _FIELDS[type(event)]})
+
+
+_encode = json.JSONEncoder(default=str).encode
+
+
+def event_of(content: bytes) -> Event:
+    """Read a transfer's event that was written as JSON; raises NoEventError, also for what no database would take."""
+    event = _read(content)
+    if not isinstance(event, Event):
+        raise NoEventError
+    return event
+
+
+def _read(content: bytes) -> Event | ActEvent:
+    """The same for a transfer's event or an act's."""
+    try:
+        values = json.loads(content)
+        values["event_id"] = uuid.UUID(values["event_id"])
+        is_act = "text" in values
+        if not is_act or values["org_id"] is not None:
+            values["org_id"] = uuid.UUID(values["org_id"])
+        if not is_act:
+            values["action"] = Action(values["action"])
+        event = ActEvent(**values) if is_act else Event(**values)
+        AuditEvent.of(event, State.LOCAL).clean_fields()
+    except Exception as error:  # whatever it holds, it must not hold up those that are events
+        raise NoEventError from error
+    return event
 
 
 def _set_aside(path: Path) -> None:
@@ -102,11 +166,3 @@ def _set_aside(path: Path) -> None:
 def _folder() -> Path:
     folder: Path = settings.CAS_DATA_DIR / "journal"
     return folder
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

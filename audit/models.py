@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, NoReturn
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
 
-from audit.events import Action, Event, subject_of
+from audit import chain
+from audit.act_events import ActEvent
+from audit.events import Action, Event
+from audit.report_models import LastPublished, StreamReport, WorkerBeat
+from common.prepared import prepared_cursor
 
-# What publishing writes to a row. Everything else is set once, when it is inserted.
+__all__ = [
+    "AppendOnlyError",
+    "AuditEvent",
+    "AuditEventQuerySet",
+    "Granularity",
+    "LastPublished",
+    "RemovedEvents",
+    "State",
+    "StreamReport",
+    "TrailHead",
+    "UsageTotal",
+    "WorkerBeat",
+]
+
+# What publishing writes to a row, and what sealing does. Everything else is set once, when it is inserted.
 DELIVERY_FIELDS = frozenset({"state", "due_at", "attempts", "last_error", "stream_sequence", "published_at"})
+SEAL_FIELDS = frozenset({"position", "link"})
 
 
 class AppendOnlyError(Exception):
@@ -24,11 +45,46 @@ class State(models.TextChoices):
     PUBLISHED = "published", "published"
     FAILED = "failed", "failed"
     LOCAL = "local", "local"
+    MIRRORED = "mirrored", "mirrored"
 
     @classmethod
     def of_new_events(cls) -> State:
         """Pending when there is somewhere to publish, else local."""
         return cls.PENDING if settings.NATS_URL else cls.LOCAL
+
+
+def _values_of(event: Event | ActEvent, state: State) -> dict[str, Any]:
+    return {
+        "event_id": event.event_id,
+        "occurred_at": event.occurred_at,
+        "action": str(event.action),
+        "org_id": event.org_id,
+        "digest": event.digest,
+        "size_bytes": event.size_bytes,
+        "file_name": event.file_name,
+        "backend": event.backend,
+        "location": event.location,
+        "skipped": event.skipped,
+        "subject": event.subject,
+        "payload": event.payload(),
+        "state": str(state),
+    }
+
+
+@cache
+def inserted_fields() -> list[tuple[str, models.Field[Any, Any]]]:
+    """What an insert writes, by attribute and in the order of `AuditEvent.insert`'s columns."""
+    fields = AuditEvent._meta.local_concrete_fields
+    return [(field.attname, field) for field in fields if not field.primary_key and field.name not in SEAL_FIELDS]
+
+
+@cache
+def _insert_statement() -> str:
+    columns = [str(field.column) for _, field in inserted_fields()]
+    return (
+        f"INSERT INTO {AuditEvent._meta.db_table} ({', '.join(columns)}) "  # noqa: S608  (names of the model's own)
+        f"VALUES ({', '.join(['%s'] * len(columns))}) ON CONFLICT DO NOTHING"
+    )
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
@@ -37,6 +93,19 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         if forbidden := set(values) - DELIVERY_FIELDS:
             raise AppendOnlyError(f"Audit events are append-only: {', '.join(sorted(forbidden))}.")
         return super().update(**values)
+
+    def retry_failed(self) -> int:
+        """Make those pending that failed, due at once; return how many."""
+        return self.filter(state=State.FAILED).update(state=State.PENDING, due_at=timezone.now())
+
+    def replay(self) -> int:
+        """Make those pending, due at once, that were published or stayed here; return how many.
+
+        Their event id stays, so the stream drops them within its duplicate window. What others published is not ours
+        to publish.
+        """
+        replayable = self.filter(state__in=[State.PUBLISHED, State.LOCAL])
+        return replayable.update(state=State.PENDING, due_at=timezone.now())
 
     def bulk_create(
         self,
@@ -62,14 +131,15 @@ class AuditEvent(models.Model):
 
     event_id = models.UUIDField("event id", unique=True, editable=False)
     occurred_at = models.DateTimeField("time")
-    action = models.CharField(max_length=50, choices=[(action.value, action.value) for action in Action])
-    org_id = models.UUIDField("organization")
-    digest = models.CharField(max_length=64, db_index=True)
-    size_bytes = models.BigIntegerField("size")
+    action = models.CharField(max_length=100)
+    org_id = models.UUIDField("organization", null=True, blank=True)
+    digest = models.CharField(max_length=64, blank=True)
+    size_bytes = models.BigIntegerField("size", default=0)
     file_name = models.CharField(max_length=255, blank=True)
     backend = models.CharField(max_length=50, blank=True)
     location = models.CharField(max_length=200, blank=True)
     skipped = models.BooleanField(default=False)
+    subject = models.CharField(max_length=255, blank=True, help_text="Where it is published, or where it was found.")
     payload = models.TextField(help_text="The message exactly as it is published.")
 
     state = models.CharField(max_length=10, choices=State, default=State.PENDING)
@@ -81,6 +151,12 @@ class AuditEvent(models.Model):
     stream_sequence = models.BigIntegerField(null=True, blank=True)
     published_at = models.DateTimeField(null=True, blank=True)
 
+    # Set once, by sealing (audit/sealing.py), which also counts the event into the usage totals.
+    position = models.BigIntegerField(null=True, blank=True, unique=True, help_text="Its place in the chain, from 1.")
+    link = models.BinaryField(
+        null=True, max_length=32, help_text="SHA-256 over the link before it and this event's values."
+    )
+
     objects = AuditEventQuerySet.as_manager()
 
     class Meta:
@@ -88,11 +164,24 @@ class AuditEvent(models.Model):
         indexes = [
             # Partial, so that claiming costs the same however long the history is.
             models.Index(fields=["id"], condition=models.Q(state="pending"), name="audit_pending"),
-            models.Index(fields=["org_id", "-id"], name="audit_organization"),
+            models.Index(fields=["id"], condition=models.Q(position=None), name="audit_unsealed"),
+            models.Index(fields=["occurred_at", "id"], name="audit_time"),
+            models.Index(fields=["org_id", "occurred_at", "id"], name="audit_organization"),
+            models.Index(fields=["digest", "occurred_at", "id"], name="audit_artifact"),
+            # What is rare and looked for: events that did not fail, and those of transfers, cost these nothing.
+            models.Index(fields=["occurred_at", "id"], condition=models.Q(state="failed"), name="audit_failed"),
+            models.Index(
+                fields=["occurred_at", "id"], condition=~models.Q(action__in=list(Action)), name="audit_other"
+            ),
+        ]
+        permissions = [
+            ("retry_auditevent", "Can send failed events again"),
+            ("export_auditevent", "Can export events"),
+            ("replay_auditevent", "Can publish events once more"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.action} {self.event_id}"
+        return f"event {self.event_id}"  # what others named their action may hold anything
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Insert; raise AppendOnlyError for a row that exists."""
@@ -106,24 +195,98 @@ class AuditEvent(models.Model):
         raise AppendOnlyError("Audit events are append-only.")
 
     @classmethod
-    def of(cls, event: Event, state: State) -> AuditEvent:
+    def of(cls, event: Event | ActEvent, state: State) -> AuditEvent:
         """An unsaved row of this event."""
-        return cls(
-            event_id=event.event_id,
-            occurred_at=event.occurred_at,
-            action=event.action,
-            org_id=event.org_id,
-            digest=event.digest,
-            size_bytes=event.size_bytes,
-            file_name=event.file_name,
-            backend=event.backend,
-            location=event.location,
-            skipped=event.skipped,
-            payload=event.payload(),
-            state=state,
-        )
+        return cls(**_values_of(event, state))
 
-    @property
-    def subject(self) -> str:
-        """Where it is published."""
-        return subject_of(self.action)
+    @staticmethod
+    def column_values(event: Event | ActEvent, state: State) -> list[Any]:
+        """What an insert writes of this event: as the database wants it, in the order of `insert`'s columns."""
+        values = _values_of(event, state)
+        database = transaction.get_connection()
+        return [
+            field.get_db_prep_save(values[name] if name in values else field.get_default(), database)
+            for name, field in inserted_fields()
+        ]
+
+    @staticmethod
+    def insert(rows: Sequence[list[Any]]) -> None:
+        """Insert rows by their `column_values`; what is there already, by its event id, stays as it is.
+
+        Not by the ORM, which would build the statement anew while it holds SQLite's write lock.
+        """
+        with prepared_cursor() as cursor:
+            cursor.executemany(_insert_statement(), rows)
+
+
+class TrailHead(models.Model):
+    """Where the chain ends: one row, whose lock makes sealing one at a time."""
+
+    trail_id = models.UUIDField(default=uuid.uuid4, editable=False, help_text="Tells this trail's checkpoints apart.")
+    position = models.BigIntegerField(default=0)
+    link = models.BinaryField(max_length=32, default=chain.GENESIS)
+    sealed_at = models.DateTimeField(null=True, blank=True)
+    checkpoint_number = models.BigIntegerField(default=0)
+    checkpoint_position = models.BigIntegerField(default=0, help_text="Where the last checkpoint itself stands.")
+    checkpointed_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"position {self.position}"
+
+    @classmethod
+    def locked(cls) -> TrailHead:
+        """The one head, made when there is none, which no one else has until the transaction ends."""
+        head, _ = cls.objects.select_for_update().get_or_create(pk=1)
+        return head
+
+
+class RemovedEvents(models.Model):
+    """A stretch of the chain whose events retention removed: what takes their place when the chain is verified."""
+
+    first_position = models.BigIntegerField(unique=True)
+    last_position = models.BigIntegerField(unique=True)
+    previous_link = models.BinaryField(max_length=32, help_text="The link before the first event removed.")
+    link = models.BinaryField(max_length=32, help_text="The link of the last event removed.")
+    removed_at = models.DateTimeField()
+    key_id = models.CharField(max_length=16, blank=True)
+    signature = models.CharField(max_length=128, blank=True, help_text="Empty when there was no key to sign with.")
+
+    class Meta:
+        verbose_name = verbose_name_plural = "removed events"
+
+    def __str__(self) -> str:
+        return f"positions {self.first_position} to {self.last_position}"
+
+
+class Granularity(models.TextChoices):
+    HOUR = "hour", "hour"
+    DAY = "day", "day"
+
+
+class UsageTotal(models.Model):
+    """What an organization transferred in an hour or a day (UTC), at one location, in one way. Outlives its events."""
+
+    class Kind(models.TextChoices):
+        UPLOADED = "uploaded", "uploaded"
+        DEDUPLICATED = "deduplicated", "deduplicated"
+        DOWNLOADED = "downloaded", "downloaded"
+
+    granularity = models.CharField(max_length=4, choices=Granularity)
+    start = models.DateTimeField(help_text="The first moment of the hour or day.")
+    org_id = models.UUIDField("organization")
+    backend = models.CharField(max_length=50, blank=True)
+    location = models.CharField(max_length=200, blank=True)
+    kind = models.CharField(max_length=12, choices=Kind)
+    transfers = models.BigIntegerField()
+    bytes = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["granularity", "start", "org_id", "backend", "location", "kind"], name="audit_usage_total"
+            )
+        ]
+        indexes = [models.Index(fields=["org_id", "granularity", "start"], name="audit_usage_organization")]
+
+    def __str__(self) -> str:
+        return f"{self.org_id} {self.kind} {self.granularity} {self.start:%Y-%m-%d %H:%M}"

@@ -8,16 +8,18 @@ import logging
 import os
 import threading
 import time
+from typing import Any
 
 from celery import current_app
 from django.conf import settings
 from django.db import connections
 
-from audit import journal
+from audit import intake
+from common.origin import ORIGIN
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 0.05  # seconds between two nudges
+INTERVAL = 0.2  # seconds between two nudges; the first of a burst goes at once
 PAUSE = 1.0  # seconds to leave a broker alone that failed
 JOURNAL_INTERVAL = 5.0  # seconds between two tries to empty the journal
 EXPIRES = 30  # seconds after which a nudge nobody took is worthless: the sweep has long been there
@@ -36,9 +38,12 @@ class Nudger:
         self._lock = threading.Lock()
         self._pid: int | None = None
         self._is_failing = False
+        self._origin: dict[str, str] = {}
 
     def wake(self) -> None:
-        """Ask for a nudge; returns at once, and raises nothing."""
+        """Ask for a nudge, which tells the origin of the first to ask; returns at once, and raises nothing."""
+        if not self._wanted.is_set():
+            self._origin = ORIGIN.get()
         self._wanted.set()
         if self._pid != os.getpid():
             try:
@@ -55,7 +60,9 @@ class Nudger:
     def _run(self) -> None:
         while True:
             try:
-                self._wanted.wait(JOURNAL_INTERVAL if journal.pending() else None)
+                if not self._wanted.is_set():
+                    connections.close_all()  # the wait may be long
+                self._wanted.wait(JOURNAL_INTERVAL if intake.has_waiting() else None)
                 self._wanted.clear()
                 self._work()
             except Exception as error:  # noqa: BLE001  (the thread must outlive whatever a broker's client raises)
@@ -68,17 +75,16 @@ class Nudger:
                 time.sleep(INTERVAL)
 
     def _work(self) -> None:
-        try:
-            journal.take_in()
-            if settings.NATS_URL:
-                send()
-        finally:
-            connections.close_all()
+        intake.take_in()
+        if settings.NATS_URL:
+            ORIGIN.set(self._origin)
+            send()
 
 
 def send() -> None:
-    """Send one Celery message; raises what the broker's client raises."""
-    current_app.send_task("audit.tasks.publish_pending", expires=EXPIRES, retry=False)
+    """Send one Celery message, which tells where it comes from; raises what the broker's client raises."""
+    headers: dict[str, Any] = {"headers": origin} if (origin := ORIGIN.get()) else {}
+    current_app.send_task("audit.tasks.publish_pending", expires=EXPIRES, retry=False, **headers)
 
 
 _nudger = Nudger()

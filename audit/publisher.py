@@ -7,15 +7,23 @@ while no task runs. Both are made by the first task, hence after the worker's fo
 import asyncio
 import logging
 import os
+import re
 import threading
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import nats.errors
 from django.conf import settings
 from nats.aio.client import Client
-from nats.js import JetStreamContext
+from nats.aio.msg import Msg
+
+from audit import answers
+from audit.answers import Ack, Outcome, Rejected
+from audit.inbox import Inbox
+
+__all__ = ["Ack", "Message", "Outcome", "Publisher", "Rejected", "Unreachable", "connect", "publish"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +31,12 @@ CONNECT_TIMEOUT = 2  # seconds
 ACK_TIMEOUT = 10.0  # seconds for a whole batch
 
 _T = TypeVar("_T")
+_NO_RESPONDERS = "503"  # the status of the answer that NATS gives when nobody takes a subject
+# Neither may end a line of the protocol, nor make it longer than the server reads.
+_SUBJECT = re.compile(r"[!-)+,/-=?-~-]+(\.[!-)+,/-=?-~-]+)*")
+_MESSAGE_ID = re.compile(r"[!-~]+")
+_LONGEST_NAME = 255
+_HEADER = b"NATS/1.0\r\nNats-Msg-Id: \r\n\r\n"
 
 
 class Unreachable(Exception):
@@ -36,25 +50,6 @@ class Message:
     message_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
-    """The stream has the message; `is_duplicate` when it had it already."""
-
-    sequence: int
-    is_duplicate: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """No ack. The message may have arrived all the same, unless `is_permanent`: then it never will."""
-
-    reason: str
-    is_permanent: bool = False
-
-
-Outcome = Ack | Rejected
-
-
 def longest_batch() -> float:
     """Seconds that publishing a batch can take, connecting included."""
     return CONNECT_TIMEOUT * 6 + ACK_TIMEOUT
@@ -66,6 +61,7 @@ class Publisher:
     def __init__(self, url: str) -> None:
         self._servers = url.split(",")
         self._client: Client | None = None
+        self._inbox = Inbox("")
         self._closing: set[asyncio.Task[None]] = set()
         self._connecting = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
@@ -105,6 +101,7 @@ class Publisher:
 
     async def _make_connection(self) -> Client:
         client = self._client = Client()
+        inbox = self._inbox = Inbox(client.new_inbox())
         try:
             # One attempt: whether to try again is the outbox's business. (`allow_reconnect=False` would not fail fast.)
             await asyncio.wait_for(
@@ -114,10 +111,13 @@ class Publisher:
                     connect_timeout=CONNECT_TIMEOUT,
                     max_reconnect_attempts=1,
                     reconnect_time_wait=0,
-                    error_cb=_ignore,
+                    pending_size=0,  # no buffer: what cannot be sent fails at once, rather than block
+                    error_cb=partial(_note, inbox),
+                    disconnected_cb=partial(_lose_answers, inbox),
                 ),
                 CONNECT_TIMEOUT * 1.5,
             )
+            await client.subscribe(inbox.subject, cb=partial(_take_answer, inbox))
         except (nats.errors.Error, OSError, TimeoutError) as error:
             await self._disconnect()
             raise Unreachable(_reason(error)) from error
@@ -146,43 +146,57 @@ class Publisher:
         await asyncio.wait(rest, timeout=CONNECT_TIMEOUT / 2) if rest else None
 
     async def _publish(self, messages: Sequence[Message]) -> list[Outcome]:
-        client = await self._connect()
-        stream = client.jetstream()
-        outcomes = await asyncio.gather(*(_publish_one(stream, client.max_payload, message) for message in messages))
-        if not any(isinstance(outcome, Ack) for outcome in outcomes):
+        client, inbox = await self._connect(), self._inbox
+        with inbox.expect(len(messages)) as batch:
+            for message, reply in zip(messages, batch.replies, strict=True):
+                if (refusal := await _send(client, message, reply)) is not None:
+                    inbox.settle(reply, refusal)
+            await batch.wait(ACK_TIMEOUT)
+        if not any(batch.outcomes):
             async with self._connecting:
                 if self._client is client:
                     await self._disconnect()  # a server that answers nothing may be frozen; another may not
-        return list(outcomes)
+        reason = f"no ack in time; NATS: {inbox.complaint}" if inbox.complaint else "no ack in time"
+        unanswered = Rejected(reason, is_timeout=True)
+        return [outcome or unanswered for outcome in batch.outcomes]
 
 
-async def _ignore(error: Exception) -> None:
-    """What goes wrong on the connection shows in the outcome of each publish; nats-py would print a traceback."""
+async def _take_answer(inbox: Inbox, message: Msg) -> None:
+    if not message.data and (message.headers or {}).get("Status") == _NO_RESPONDERS:
+        inbox.settle(message.subject, Rejected("no stream takes this subject"))
+    else:
+        inbox.settle(message.subject, answers.read(message.data))
+
+
+async def _lose_answers(inbox: Inbox) -> None:
+    inbox.settle_all(Rejected("the connection was lost before an ack came", is_timeout=True))
+
+
+async def _note(inbox: Inbox, error: Exception) -> None:
+    """Keep what the server says of the connection as a whole, such as that it lacks a permission; log nothing more."""
+    inbox.complaint = _reason(error)
     logger.debug("NATS: %s", error)
 
 
-async def _publish_one(stream: JetStreamContext, max_payload: int, message: Message) -> Outcome:
+async def _send(client: Client, message: Message, reply: str) -> Rejected | None:
+    """Hand a message to the connection, which does not wait; return why that cannot be done.
+
+    Neither `publish` of nats-py's JetStream, whose two timers for each message cost more than all else, nor its
+    `publish_async`, which in 2.16 raises an error answer in its own callback, so that the future never ends.
+    """
     payload = message.payload.encode()
+    if not _SUBJECT.fullmatch(message.subject) or len(message.subject) > _LONGEST_NAME:
+        return Rejected(f"not a subject: {message.subject[:_LONGEST_NAME]!r}", is_permanent=True)
+    if not _MESSAGE_ID.fullmatch(message.message_id) or len(message.message_id) > _LONGEST_NAME:
+        return Rejected(f"not a message id: {message.message_id[:_LONGEST_NAME]!r}", is_permanent=True)
     # The server counts the header too, and cuts the connection over what nats-py lets pass.
-    if len(_header(message)) + len(payload) > max_payload:
-        return Rejected(f"MaxPayloadError: larger than the {max_payload} bytes that NATS takes", is_permanent=True)
+    if len(_HEADER) + len(message.message_id) + len(payload) > client.max_payload:
+        return Rejected(f"larger than the {client.max_payload} bytes that NATS takes", is_permanent=True)
     try:
-        # Not `publish_async`: nats-py 2.16 raises an error answer inside its own callback, and the future never ends.
-        publish = stream.publish(
-            message.subject, payload, timeout=ACK_TIMEOUT, headers={"Nats-Msg-Id": message.message_id}
-        )
-        ack = await asyncio.wait_for(publish, ACK_TIMEOUT)  # its own timeout does not cover a socket that is full
-        return Ack(int(ack.seq), bool(ack.duplicate))
-    except (nats.errors.MaxPayloadError, nats.errors.BadSubjectError) as error:
-        return Rejected(_reason(error), is_permanent=True)
-    except TimeoutError:
-        return Rejected("no ack in time")
-    except Exception as error:  # noqa: BLE001  (whatever answers, or breaks: it must not take the batch along)
+        await client.publish(message.subject, payload, reply, {"Nats-Msg-Id": message.message_id})
+    except (nats.errors.Error, OSError) as error:
         return Rejected(_reason(error))
-
-
-def _header(message: Message) -> bytes:
-    return f"NATS/1.0\r\nNats-Msg-Id: {message.message_id}\r\n\r\n".encode()
+    return None
 
 
 def _reason(error: BaseException) -> str:

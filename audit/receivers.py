@@ -1,10 +1,9 @@
-"""From a signal to a row: signal -> event -> row, or journal -> nudge. Nothing here raises."""
+"""From a signal to a row: signal -> event -> row, or write-ahead log, or journal -> nudge. Nothing here raises."""
 
 import logging
 import re
 import time
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import django.db
@@ -13,9 +12,13 @@ from django.db import transaction
 from django.dispatch import receiver
 
 from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifact_uploaded
-from audit import journal, nudge
+from audit import journal, nudge, write_ahead
+from audit.event_rows import row_of
 from audit.events import Action, Event
 from audit.models import AuditEvent, State
+from common import group_commit
+from common.group_commit import CommitTimeout
+from common.transactions import after_commit
 
 logger = logging.getLogger(__name__)
 
@@ -67,17 +70,33 @@ def record(
         location=location,
         skipped=skipped,
     )
+    if action is Action.DOWNLOADED and _keep_ahead(event):
+        return
     try:
-        # A savepoint inside the upload's transaction, so that only the event fails, not the upload.
-        with transaction.atomic():
-            AuditEvent.of(event, State.of_new_events()).save()
-    except django.db.Error:
-        logger.exception("The database did not take audit event %s; it goes to the journal", event.event_id)
-        _after_commit(lambda: journal.append(event))
-        _after_commit(nudge.wake)
+        group_commit.write(_insert, row_of(event, State.of_new_events()))
+    except (django.db.Error, CommitTimeout) as error:
+        logger.warning("The database did not take audit event %s; it goes to the journal: %r", event.event_id, error)
+        after_commit(lambda: journal.append(event))
+        after_commit(nudge.wake)
         return
     if settings.NATS_URL:
-        _after_commit(nudge.wake)
+        after_commit(nudge.wake)
+
+
+def _keep_ahead(event: Event) -> bool:
+    """Write a download's event ahead of the trail; False when it must go there directly."""
+    if transaction.get_connection().in_atomic_block:
+        return False
+    try:
+        write_ahead.append(event)
+    except OSError as error:
+        logger.warning("The write-ahead log did not take audit event %s: %r", event.event_id, error)
+        return False
+    nudge.wake()
+    return True
+
+
+_insert = AuditEvent.insert
 
 
 # What Go's uuid.Parse takes, for the control plane is written in it; Python's UUID takes a good deal more.
@@ -87,16 +106,3 @@ _UUID = re.compile(r"(urn:uuid:)?\{?[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\
 def parse_organization(org_id: str) -> uuid.UUID | None:
     """The organization of a token's `org-id`; None when that is no UUID."""
     return uuid.UUID(org_id.lower()) if _UUID.fullmatch(org_id) else None
-
-
-def _after_commit(work: Callable[[], None]) -> None:
-    """Do it once the transfer is recorded, for what is rolled back was never acknowledged; outside a transaction, now.
-
-    `transaction.on_commit` alone will not do: outside a transaction it wants a database that answers, and of one
-    that is already lost Django ends the block without an error and without its hooks, so the transfer is acknowledged.
-    """
-    connection = transaction.get_connection()
-    if connection.in_atomic_block and not connection.needs_rollback:
-        transaction.on_commit(work, robust=True)
-    else:
-        work()

@@ -1,20 +1,26 @@
 """Celery's side of the outbox. Thin: a task is a wake-up, whose loss costs only time."""
 
 import logging
+import time
 
 from celery import shared_task
+from celery.worker import state
 from django.conf import settings
 
-from audit import journal, nudge, outbox
+from audit import draining, intake, nudge, outbox
+from audit.consumer import Consumer, StreamError
+from audit.mirror import Mirror
 from audit.publisher import Unreachable
 
 logger = logging.getLogger(__name__)
+
+MIRROR_SECONDS = 20  # a scrub and a sweep wait for it
 
 
 @shared_task
 def publish_pending() -> None:
     """Publish what is due; come again when there is more than one task should do."""
-    journal.take_in()
+    intake.take_in()
     if not settings.NATS_URL:
         return
     try:
@@ -24,3 +30,29 @@ def publish_pending() -> None:
         return
     if may_have_more:
         nudge.wake()
+
+
+@shared_task
+def mirror_stream() -> None:
+    """Take in what others published since the last time, for MIRROR_SECONDS; several at once share the consumer."""
+    if not (settings.CAS_MIRROR and settings.NATS_URL):
+        return  # switched off since this was sent
+    mirror, deadline = Mirror(), time.monotonic() + MIRROR_SECONDS
+    try:
+        with Consumer(name=settings.CAS_MIRROR_CONSUMER) as source:
+            draining.drain(
+                source,
+                mirror.take_in,
+                should_stop=lambda: time.monotonic() > deadline or _is_ending(),
+                is_patient=False,
+            )
+    except StreamError as error:
+        logger.warning("The stream could not be mirrored: %s", error)
+    if mirror.taken_in or mirror.too_old:
+        logger.info("Mirror: %s", mirror)
+
+
+def _is_ending() -> bool:
+    # They are exit statuses when set, of which 0 is one.
+    flags = [getattr(state, name) for name in ("should_stop", "should_terminate")]
+    return any(flag is not None and flag is not False for flag in flags)

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from audit.admin import AuditEventAdmin
+from audit import nudge
+from audit.admin.events import AuditEventAdmin
 from audit.events import Action
 from audit.models import AuditEvent, State
 from tests.factories import ORGANIZATION, digest_of, make_row
@@ -96,9 +98,9 @@ def test_nobody_deletes_an_event(viewer: Client, method: str) -> None:
     assert AuditEvent.objects.count() == 1
 
 
-def test_there_is_no_action_not_even_when_posted(viewer: Client) -> None:
+def test_nothing_can_be_deleted_by_an_action_not_even_when_posted(viewer: Client) -> None:
     row = make_row()
-    assert b'name="action"' not in viewer.get(LIST).content
+    assert b"delete_selected" not in viewer.get(LIST).content
     viewer.post(LIST, {"action": "delete_selected", "_selected_action": [row.pk], "index": "0", "post": "yes"})
     assert AuditEvent.objects.count() == 1
 
@@ -193,7 +195,7 @@ def test_search_for_nonsense_finds_nothing(admin_client: Client, needle: AuditEv
 @pytest.mark.parametrize("length", [12, 64])
 def test_search_for_a_digest_uses_its_index(admin_client: Client, needle: AuditEvent, length: int) -> None:
     answer = admin_client.get(LIST, {"q": f"sha256:{needle.digest[:length]}"})
-    assert "USING INDEX audit_auditevent_digest" in answer.context["cl"].queryset.explain()
+    assert "USING INDEX audit_artifact" in answer.context["cl"].queryset.explain()
 
 
 # Filters
@@ -326,3 +328,43 @@ def test_pages_are_branded_and_name_their_icon(client: Client) -> None:
     assert answer.status_code == 200
     assert answer["Content-Type"] == "image/svg+xml"
     answer.close()
+
+
+def retry(client: Client, *rows: AuditEvent) -> list[str]:
+    """Run the action on these rows; returns the messages that are shown."""
+    chosen = {"action": "retry_failed", "_selected_action": [str(row.pk) for row in rows]}
+    answer = client.post(LIST, chosen, follow=True)
+    return [str(message) for message in answer.context["messages"]]
+
+
+def test_failed_events_are_sent_again_from_the_list(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    nudges: list[None] = []
+    monkeypatch.setattr(nudge, "wake", lambda: nudges.append(None))
+    chosen, other = make_row(State.FAILED), make_row(State.FAILED)
+    AuditEvent.objects.update(due_at=timezone.now() + timedelta(hours=1))
+    published = make_row(State.PUBLISHED)
+    assert retry(admin_client, chosen, published) == ["Failed events that are pending again: 1."]
+    assert nudges == [None]
+    states = dict(AuditEvent.objects.values_list("pk", "state"))
+    assert states == {chosen.pk: "pending", other.pk: "failed", published.pk: "published"}
+    assert AuditEvent.objects.get(pk=chosen.pk).due_at <= timezone.now()
+
+
+def test_retry_of_what_did_not_fail_says_that_there_is_nothing_to_do(admin_client: Client) -> None:
+    row = make_row(State.LOCAL)
+    assert retry(admin_client, row) == ["None of these events failed: there is nothing to retry."]
+    assert AuditEvent.objects.get().state == "local"
+
+
+def test_retry_needs_a_permission_of_its_own(staff: Client) -> None:
+    row = make_row(State.FAILED)
+    assert "retry_failed" not in staff.get(LIST).content.decode()
+    retry(staff, row)
+    assert AuditEvent.objects.get().state == "failed"
+    user = User.objects.get(username="viewer")
+    content_type = ContentType.objects.get_for_model(AuditEvent)
+    permission, _ = Permission.objects.get_or_create(codename="retry_auditevent", content_type=content_type)
+    user.user_permissions.add(permission)
+    assert "retry_failed" in staff.get(LIST).content.decode()
+    retry(staff, row)
+    assert AuditEvent.objects.get().state == "pending"

@@ -1,12 +1,19 @@
 """System checks of publishing."""
 
-import importlib.util
+from pathlib import Path
 
 import pytest
 from django.core.checks import run_checks
 from pytest_django import Settings
 
-from audit.checks import check_nats_url, check_sweep
+from audit.checks import (
+    check_checkpoint_key,
+    check_intervals,
+    check_mirror,
+    check_nats_url,
+    check_retention,
+    check_sweep,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +47,6 @@ def test_sweep_needs_an_interval(seconds: float, ids: list[str], settings: Setti
     assert [message.id for message in check_sweep()] == ids
 
 
-@pytest.mark.skipif(importlib.util.find_spec("aiohttp") is not None, reason="NATS over WebSocket works with aiohttp")
 @pytest.mark.parametrize("url", ["ws://nats.example.com", "wss://nats.example.com"])
 def test_address_that_the_client_cannot_speak_to_is_refused(url: str, settings: Settings) -> None:
     settings.NATS_URL = url
@@ -58,3 +64,53 @@ def test_checks_are_run_with_the_others(settings: Settings) -> None:
     settings.NATS_URL = "http://somewhere"
     settings.CAS_SWEEP_SECONDS = 0
     assert {"audit.E001", "audit.E002"} <= {message.id for message in run_checks()}
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("CAS_SEAL_SECONDS", 0), ("CAS_CHECKPOINT_SECONDS", float("nan"))])
+def test_sealing_and_checkpoints_need_intervals(name: str, seconds: float, settings: Settings) -> None:
+    assert check_intervals() == []
+    setattr(settings, name, seconds)
+    (message,) = check_intervals()
+    assert (message.id, name in message.msg) == ("audit.E003", True)
+
+
+def test_key_of_checkpoints_must_be_one(tmp_path: Path, settings: Settings) -> None:
+    assert check_checkpoint_key() == []
+    (tmp_path / "none.pem").write_text("secret")
+    keys = {
+        tmp_path / "missing.pem": "cannot be read",
+        tmp_path: "cannot be read",
+        tmp_path / "none.pem": "no private key",
+        settings.CAS_DATA_DIR / "keys" / "token-public.pem": "no private key",
+        settings.CAS_DATA_DIR / "keys" / "token-private.pem": "not Ed25519",
+    }
+    for path, problem in keys.items():
+        settings.CAS_CHECKPOINT_KEY = str(path)
+        (message,) = check_checkpoint_key()
+        assert (message.id, problem in message.msg) == ("audit.E004", True)
+        assert "secret" not in str(message)
+
+
+@pytest.mark.parametrize(
+    ("days", "ids"), [(0, []), (0.5, []), (36500, []), (-1, ["audit.E005"]), (1e9, ["audit.E005"])]
+)
+def test_retention_needs_an_age(days: float, ids: list[str], settings: Settings) -> None:
+    settings.AUDIT_RETENTION_DAYS = days
+    assert [message.id for message in check_retention()] == ids
+
+
+@pytest.mark.parametrize(
+    ("values", "ids"),
+    [
+        ({}, []),
+        ({"CAS_MIRROR": True}, []),
+        ({"CAS_MIRROR": True, "NATS_URL": ""}, ["audit.E020"]),
+        ({"CAS_MIRROR": True, "CAS_MIRROR_CONSUMER": "with.dot"}, ["audit.E021"]),
+        ({"CAS_MIRROR": False, "NATS_URL": "", "CAS_MIRROR_CONSUMER": ""}, []),
+    ],
+)
+def test_mirror_needs_nats_and_a_name(values: dict[str, object], ids: list[str], settings: Settings) -> None:
+    settings.NATS_URL = "nats://somewhere"
+    for name, value in values.items():
+        setattr(settings, name, value)
+    assert [message.id for message in check_mirror()] == ids

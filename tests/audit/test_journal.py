@@ -126,11 +126,11 @@ def test_file_that_another_process_sets_aside_meanwhile_harms_nobody(
 ) -> None:
     def lose_the_race(content: bytes) -> NoReturn:
         (folder / "0-bad.json").rename(folder / "0-bad.bad")
-        raise ValueError
+        raise journal.NoEventError
 
     folder.mkdir()
     (folder / "0-bad.json").write_text("{")
-    monkeypatch.setattr(journal, "_row_of", lose_the_race)
+    monkeypatch.setattr(journal, "event_of", lose_the_race)
     assert journal.take_in() == 0
     assert [path.name for path in folder.iterdir()] == ["0-bad.bad"]
 
@@ -176,6 +176,55 @@ def test_full_disk_leaves_the_whole_event_in_the_log(
     assert "No space left on device" in caplog.text
 
 
+def _full(*args: object, **kwargs: object) -> NoReturn:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "open", _full)
+        yield
+
+
+@pytest.mark.django_db
+def test_event_that_no_file_took_is_taken_in_from_memory_once(full_disk: None) -> None:
+    event = make_event()
+    journal.append(event)
+    assert journal.has_waiting()
+    assert (journal.take_in(), journal.take_in()) == (1, 0)
+    assert AuditEvent.objects.get().payload == event.payload()
+    assert not journal.has_waiting()
+
+
+@pytest.mark.django_db
+def test_event_that_neither_file_nor_database_takes_waits_in_memory(refusing_database: None, full_disk: None) -> None:
+    journal.append(make_event())
+    assert journal.take_in() == 0
+    assert journal.has_waiting()
+
+
+@pytest.mark.django_db
+def test_event_in_memory_goes_to_a_file_once_there_is_room(
+    refusing_database: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [make_event(timestamp_ns=1_795_509_390_000_000_000 + number) for number in range(2)]
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "open", _full)
+        for event in events:
+            journal.append(event)
+    assert journal.take_in() == 0
+    assert [journal.event_of(path.read_bytes()) for path in journal.pending()] == events
+
+
+@pytest.mark.django_db
+def test_events_in_memory_are_bounded(full_disk: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "HELD", 2)
+    for _ in range(3):
+        journal.append(make_event())
+    assert journal.take_in() == 2
+
+
 @pytest.mark.parametrize("step", ["mkdir", "open", "replace"])
 def test_event_in_the_log_can_be_put_back_by_hand(
     step: str, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, db: None
@@ -187,6 +236,7 @@ def test_event_in_the_log_can_be_put_back_by_hand(
     with monkeypatch.context() as disk:
         disk.setattr(Path, step, full)
         journal.append(event)
+    journal._held.clear()  # the process ended
     logged = caplog.records[0].getMessage()
     folder.mkdir(exist_ok=True)
     (folder / "1-by-hand.json").write_text(logged[logged.index("{") :])

@@ -7,9 +7,10 @@ import pytest
 from django.db import OperationalError, connection
 from django.test import Client
 
+from artifacts import locations
 from artifacts.models import Artifact, Location
 from artifacts.tokens import DOWNLOADER
-from audit import journal, nudge
+from audit import intake, journal, nudge, receivers
 from audit.models import AuditEvent
 from tests.factories import bearer, digest_of
 
@@ -29,7 +30,7 @@ def _own_journal_and_no_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def events_kept() -> list[tuple[str, str]]:
     """What the trail has once the database is back."""
-    journal.take_in()
+    intake.take_in()
     return list(AuditEvent.objects.values_list("action", "digest"))
 
 
@@ -41,7 +42,7 @@ def test_transaction_that_the_database_gave_up_by_itself_loses_no_event(
         raise OperationalError("disk I/O error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(AuditEvent, "save", fail)
+        patch.setattr(receivers, "_insert", fail)
         assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
     assert events_kept() == [("CASArtifactUploaded", digest_of(CONTENT).hex)]
 
@@ -98,6 +99,19 @@ def test_server_that_ends_the_connection_under_an_upload_loses_no_event(
 
 
 @postgres_only
+def test_connection_that_the_server_ended_in_between_costs_nothing(client: Client, location: Location) -> None:
+    client.put("/artifacts/" + str(digest_of(b"before")), b"before", headers=bearer())
+    with connection.cursor() as cursor:
+        cursor.execute("""
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()
+        """)
+    assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
+    assert journal.pending() == []
+    assert AuditEvent.objects.count() == Artifact.objects.count() == 2
+
+
+@postgres_only
 def test_server_that_ends_the_connection_after_a_download_loses_no_event(
     client: Client, location: Location, root: Path, deadly_trail: None
 ) -> None:
@@ -105,6 +119,20 @@ def test_server_that_ends_the_connection_after_a_download_loses_no_event(
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
     answer = client.get(URL, headers=bearer(DOWNLOADER))
-    assert b"".join(answer.streaming_content) == CONTENT  # type: ignore[attr-defined]
+    assert answer.getvalue() == CONTENT
     mend()
     assert events_kept() == [("CASArtifactDownloaded", digest_of(CONTENT).hex)]
+
+
+@postgres_only
+@pytest.mark.parametrize("is_location_known", [True, False])
+def test_download_over_a_connection_that_the_server_ended_in_between_is_served(
+    client: Client, location: Location, is_location_known: bool
+) -> None:
+    client.put(URL, CONTENT, headers=bearer())
+    if not is_location_known:
+        locations.forget()
+    with pytest.raises(OperationalError), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    answer = client.get(URL, headers=bearer(DOWNLOADER))
+    assert (answer.status_code, answer.getvalue()) == (200, CONTENT)

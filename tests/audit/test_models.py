@@ -17,7 +17,7 @@ def test_row_says_what_its_event_says() -> None:
     assert (row.file_name, row.size_bytes, row.skipped, row.state) == ("a.txt", 12, True, "pending")
     assert row.payload.startswith('{"EventType":"AUDIT_EVENT"')
     assert row.subject == "audit.casartifact.casartifactuploaded"
-    assert str(row) == f"CASArtifactUploaded {row.event_id}"
+    assert str(row) == f"event {row.event_id}"
 
 
 def test_saved_row_cannot_be_saved_again() -> None:

@@ -1,4 +1,4 @@
-"""The stream is somebody else's: the server and the worker only publish."""
+"""The stream is somebody else's: the server and the worker publish, and read through a consumer of their own."""
 
 import asyncio
 import re
@@ -7,21 +7,33 @@ from pathlib import Path
 import nats as nats_client
 from django.conf import settings
 
-from audit.publisher import Ack, Message, Publisher, Rejected
+from audit.answers import Ack, Rejected
+from audit.publisher import Message, Publisher
 from tests.servers import NatsServer
 
-MANAGES = re.compile(
-    r"\b(add|update|delete|purge)_(stream|consumer|msg)\b|\bstreams?_info\b|\bcreate_(key_value|object_store)\b"
-    r"|\bpull_subscribe\b|\$JS\.API|STREAM\.(CREATE|UPDATE|DELETE|PURGE)"
+MANAGES_STREAMS = re.compile(
+    r"\b(add|update|delete|purge)_(stream|msg)\b|\bstreams?_info\b|\bcreate_(key_value|object_store)\b"
+    r"|STREAM\.(CREATE|UPDATE|DELETE|PURGE|MSG)"
 )
-ALLOWED = {Path("audit/management/commands/audit_stream.py")}
+MANAGES_CONSUMERS = re.compile(
+    r"\b(add|update|delete|pause|resume)_consumer\b|\bpull_subscribe\b|\$JS\.API|CONSUMER\.(CREATE|DELETE)"
+)
+BY_HAND = Path("audit/management/commands/audit_stream.py")
+READER = Path("audit/consumer.py")
+
+
+def sources_with(pattern: re.Pattern[str]) -> set[Path]:
+    project = Path(settings.BASE_DIR)
+    sources = [path for app in ("artifacts", "audit", "casproject") for path in (project / app).rglob("*.py")]
+    return {path.relative_to(project) for path in sources if pattern.search(path.read_text())}
 
 
 def test_no_code_of_server_or_worker_touches_a_stream() -> None:
-    project = Path(settings.BASE_DIR)
-    sources = [path for app in ("artifacts", "audit", "casproject") for path in (project / app).rglob("*.py")]
-    touching = {path.relative_to(project) for path in sources if MANAGES.search(path.read_text())}
-    assert touching == ALLOWED
+    assert sources_with(MANAGES_STREAMS) == {BY_HAND}
+
+
+def test_a_consumer_is_made_by_the_reader_alone() -> None:
+    assert sources_with(MANAGES_CONSUMERS) == {READER}
 
 
 def test_publishing_where_there_is_no_stream_makes_none(tmp_path: Path) -> None:

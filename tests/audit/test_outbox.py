@@ -2,8 +2,10 @@
 
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection, connections, transaction
@@ -12,18 +14,56 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit import outbox, publisher
+from audit.answers import Ack, Outcome, Rejected
 from audit.models import AuditEvent, State
-from audit.publisher import Ack, Message, Outcome, Publisher, Rejected, Unreachable
+from audit.publisher import Message, Publisher, Unreachable
 from tests.factories import make_row
+from tests.servers import wait_until
 
 pytestmark = pytest.mark.django_db
 
 
+on_sqlite = pytest.mark.skipif(connection.vendor == "postgresql", reason="PostgreSQL locks rows and has no lease")
+on_postgresql = pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="SQLite locks the whole database, not rows"
+)
+
+
 def test_oldest_are_claimed_first_and_no_more_than_asked_for() -> None:
     rows = [make_row() for _ in range(5)]
-    assert [event.pk for event in outbox.claim(3)] == [row.pk for row in rows[:3]]
-    assert [event.pk for event in outbox.claim(3)] == [row.pk for row in rows[3:]]
+    first = outbox.claim(3)
+    assert [event.pk for event in first] == [row.pk for row in rows[:3]]
+    outbox.mark(first, [Ack(1)] * 3)
+    second = outbox.claim(3)
+    assert [event.pk for event in second] == [row.pk for row in rows[3:]]
+    outbox.mark(second, [Ack(1)] * 2)
     assert outbox.claim(3) == []
+
+
+def test_one_organization_can_be_claimed_for_alone() -> None:
+    make_row()
+    own = make_row(org_id=UUID(int=7))
+    assert [event.pk for event in outbox.claim(5, organization=UUID(int=7))] == [own.pk]
+
+
+def test_what_comes_due_after_a_moment_is_not_claimed_by_then() -> None:
+    row = make_row()
+    assert outbox.claim(1, due_by=row.due_at - timedelta(microseconds=1)) == []
+    assert [event.pk for event in outbox.claim(1, due_by=row.due_at)] == [row.pk]
+
+
+def test_time_from_a_clock_that_was_ahead_holds_nothing_up() -> None:
+    backing_off, misdated = make_row(), make_row()
+    for row, pause in ((backing_off, outbox.MAX_BACKOFF), (misdated, 3600)):
+        AuditEvent.objects.filter(pk=row.pk).update(due_at=timezone.now() + timedelta(seconds=pause))
+    assert [event.pk for event in outbox.claim(5)] == [misdated.pk]
+
+
+def test_claim_holds_what_is_published() -> None:
+    row = make_row()
+    (event,) = outbox.claim(1)
+    assert event.message == Message(row.subject, row.payload, str(row.event_id))
+    assert (event.pk, event.attempts) == (row.pk, 0)
 
 
 def let_pass(time: timedelta) -> None:
@@ -32,6 +72,7 @@ def let_pass(time: timedelta) -> None:
         AuditEvent.objects.filter(pk=pk).update(due_at=due_at - time)
 
 
+@on_sqlite
 def test_claim_whose_worker_died_is_claimed_again_when_its_lease_is_over() -> None:
     row = make_row()
     assert len(outbox.claim(1)) == 1
@@ -74,15 +115,37 @@ def test_row_that_backs_off_does_not_hold_up_others() -> None:
     assert [event.pk for event in outbox.claim(2)] == [second.pk]
 
 
+@on_postgresql
+@pytest.mark.django_db(transaction=True)
+def test_claim_whose_worker_died_is_free_at_once() -> None:
+    row = make_row()
+
+    def claim_and_die() -> list[int]:
+        transaction.set_autocommit(False)
+        claimed = [event.pk for event in outbox.claim(1)]
+        connections.close_all()
+        return claimed
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(claim_and_die).result(timeout=10) == [row.pk]
+    wait_until(lambda: [event.pk for event in outbox.claim(1)] == [row.pk], what="the row is free")
+
+
 @pytest.mark.django_db(transaction=True)
 def test_workers_that_claim_at_once_never_share_a_row() -> None:
     for _ in range(60):
         make_row()
 
+    def claim_some() -> list[int]:
+        with transaction.atomic() if connection.vendor == "postgresql" else nullcontext():
+            events = outbox.claim(4)
+            outbox.mark(events, [Ack(1)] * len(events))
+            return [event.pk for event in events]
+
     def claim_all() -> list[int]:
         mine: list[int] = []
-        while events := outbox.claim(4):
-            mine += [event.pk for event in events]
+        while claimed := claim_some():
+            mine += claimed
         connections.close_all()
         return mine
 
@@ -92,7 +155,7 @@ def test_workers_that_claim_at_once_never_share_a_row() -> None:
     assert claimed == sorted(AuditEvent.objects.values_list("pk", flat=True))
 
 
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks the whole database, not rows")
+@on_postgresql
 @pytest.mark.django_db(transaction=True)
 def test_locked_row_is_skipped_rather_than_waited_for() -> None:
     locked, free = make_row(), make_row()
@@ -269,3 +332,76 @@ def test_batch_of_which_one_was_acked_is_followed_by_another(monkeypatch: pytest
     monkeypatch.setattr(publisher, "publish", all_but_one)
     outbox.publish_pending()
     assert nats.batches == [2, 1]
+
+
+def test_batch_refused_for_good_does_not_hold_up_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(5):
+        make_row()
+    nats = FakeNats(monkeypatch, Rejected("too large", is_permanent=True))
+    assert outbox.publish_pending() is False
+    assert nats.batches == [2, 2, 1]
+    assert set(AuditEvent.objects.values_list("state", flat=True)) == {"failed"}
+
+
+@pytest.mark.parametrize("subject", ["a b", "a\r\nPUB x 0\r\n", "a.>", "*", ""])
+def test_row_whose_subject_cannot_be_is_claimed_as_it_is(subject: str) -> None:
+    make_row()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE audit_auditevent SET subject = %s", [subject])
+    (event,) = outbox.claim(1)
+    assert event.message.subject == subject
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL keeps UUIDs alone in such a column")
+def test_row_whose_id_is_no_uuid_is_claimed_for_the_publisher_to_refuse() -> None:
+    hostile, good = make_row(), make_row()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE audit_auditevent SET event_id = %s WHERE id = %s", ["x\r\nNats-Rollup: all", hostile.pk])
+    claimed = outbox.claim(2)
+    assert [event.message.message_id for event in claimed] == ["x\r\nNats-Rollup: all", str(good.event_id)]
+
+
+HISTORY = 100_000
+
+
+@pytest.fixture
+def long_history() -> None:
+    """As many published rows as make a plan that reads them show; SQL makes them, for Python would take a minute."""
+    make_row(State.PUBLISHED)
+    columns = [str(field.column) for field in AuditEvent._meta.local_concrete_fields if not field.primary_key]
+    fresh_id = "gen_random_uuid()" if connection.vendor == "postgresql" else "lower(hex(randomblob(16)))"
+    values = ", ".join(fresh_id if column == "event_id" else column for column in columns)
+    with connection.cursor() as cursor:
+        cursor.execute(f"""
+            WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {HISTORY})
+            INSERT INTO audit_auditevent ({", ".join(columns)}) SELECT {values} FROM audit_auditevent, n
+        """)  # noqa: S608
+    for _ in range(20):
+        make_row()
+
+
+@pytest.mark.parametrize("has_statistics", [True, False])
+@on_postgresql
+def test_claim_reads_nothing_of_a_long_history_on_postgresql(long_history: None, has_statistics: bool) -> None:
+    with connection.cursor() as cursor:
+        if has_statistics:
+            cursor.execute("ANALYZE audit_auditevent")
+        cursor.execute(outbox._FOLLOW_INDEX)
+        query, parameters = outbox._due(512, timezone.now(), None)
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", parameters)
+        plan = cursor.fetchone()[0][0]["Plan"]
+    nodes = [plan]
+    for node in nodes:
+        nodes += node.get("Plans", [])
+    (scan,) = [node for node in nodes if "Scan" in node["Node Type"]]
+    assert (scan["Node Type"], scan["Index Name"]) == ("Index Scan", "audit_pending")
+    assert (scan["Actual Rows"], scan["Rows Removed by Filter"]) == (20, 0)
+
+
+@on_sqlite
+def test_claim_reads_nothing_of_a_long_history_on_sqlite(long_history: None) -> None:
+    with connection.cursor() as cursor:
+        query, parameters = outbox._due(512, timezone.now(), None)
+        cursor.execute(f"EXPLAIN QUERY PLAN {query}", parameters)
+        steps = [row[3] for row in cursor.fetchall()]
+    assert steps == ["SCAN audit_auditevent USING INDEX audit_pending"]

@@ -9,19 +9,20 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-SUITES = ["tests/audit", "tests/artifacts"]
+OPTIONS = "-m pytest --verbose -n 2 --dist loadfile -p no:cacheprovider -p no:cov"
+SUITES = "tests/audit tests/artifacts tests/test_group_commit.py --ignore-glob=tests/artifacts/test_*_store*.py"
 
 
 @pytest.mark.skipif(connection.vendor == "postgresql", reason="this run is on PostgreSQL already")
 def test_everything_that_uses_the_database_works_on_postgresql(postgres_url: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--verbose", "-p", "no:cacheprovider", "-p", "no:cov", *SUITES],
+        [sys.executable, *OPTIONS.split(), *SUITES.split()],
         cwd=settings.BASE_DIR,
         env={**os.environ, "DATABASE_URL": postgres_url},
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     # These say nothing on SQLite, where they are skipped.
@@ -30,4 +31,4 @@ def test_everything_that_uses_the_database_works_on_postgresql(postgres_url: str
         "ends_the_connection_under_an_upload",
         "ends_the_connection_after_a_download",
     ):
-        assert re.search(rf"{name}\S* PASSED", done.stdout), done.stdout
+        assert re.search(rf"PASSED \S*{name}", done.stdout), done.stdout

@@ -18,7 +18,8 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StreamConfig
 
 from audit import publisher
-from audit.publisher import Ack, Message, Outcome, Publisher, Rejected, Unreachable
+from audit.answers import Ack, Outcome, Rejected
+from audit.publisher import Message, Publisher, Unreachable
 from tests.servers import NatsServer, free_port, wait_until
 
 SUBJECT = "audit.casartifact.casartifactuploaded"
@@ -99,15 +100,44 @@ def test_too_large_a_message_never_will_be_taken_and_holds_up_no_other(client: P
     rejected, ack = client.publish([*large, *small])
     assert isinstance(rejected, Rejected)
     assert rejected.is_permanent
-    assert "MaxPayload" in rejected.reason
+    assert "larger than the 1048576 bytes" in rejected.reason
     assert isinstance(ack, Ack)
 
 
-def test_subject_that_cannot_be_never_will_be_taken(client: Publisher) -> None:
-    rejected, ack = client.publish([Message("two words", "{}", "id"), *messages(1)])
+HOSTILE_SUBJECTS = [
+    "",
+    "two words",
+    "a\r\nPUB x 0\r\n\r\n",
+    "a\n",
+    "a.*",
+    "audit.>",
+    ".a",
+    "a..b",
+    "a.",
+    "\u00fcn\u00ef",
+    "a\x00",
+    "a" * 5000,
+]
+
+
+@pytest.mark.parametrize("subject", HOSTILE_SUBJECTS, ids=range(len(HOSTILE_SUBJECTS)))
+def test_subject_that_cannot_be_never_will_be_taken_and_holds_up_no_other(client: Publisher, subject: str) -> None:
+    rejected, ack = client.publish([Message(subject, "{}", "id"), *messages(1)])
     assert isinstance(rejected, Rejected)
     assert rejected.is_permanent
-    assert "BadSubject" in rejected.reason
+    assert "not a subject" in rejected.reason
+    assert ack == Ack(1)
+
+
+HOSTILE_IDS = ["", "two words", "a\r\nNats-Rollup: all", "a\n", "\u00fcn\u00ef", "a" * 5000]
+
+
+@pytest.mark.parametrize("message_id", HOSTILE_IDS, ids=range(len(HOSTILE_IDS)))
+def test_message_id_that_would_be_more_than_one_header_never_will_be_taken(client: Publisher, message_id: str) -> None:
+    rejected, ack = client.publish([Message(SUBJECT, "{}", message_id), *messages(1)])
+    assert isinstance(rejected, Rejected)
+    assert rejected.is_permanent
+    assert "not a message id" in rejected.reason
     assert ack == Ack(1)
 
 
@@ -115,7 +145,7 @@ def test_missing_stream_is_a_rejection_that_passes(client: Publisher) -> None:
     (outcome,) = client.publish([Message("nobody.listens", "{}", "id")])
     assert isinstance(outcome, Rejected)
     assert not outcome.is_permanent
-    assert "NoStreamResponse" in outcome.reason
+    assert "no stream takes this subject" in outcome.reason
 
 
 def test_full_stream_is_a_rejection_that_passes(client: Publisher, server: NatsServer) -> None:
@@ -172,20 +202,14 @@ def test_same_publisher_works_again_when_the_server_is_back(client: Publisher, s
     assert client.publish(messages(1)) == [Ack(2)]
 
 
-def test_connection_that_breaks_under_a_batch_is_a_rejection(
-    client: Publisher, server: NatsServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(publisher, "ACK_TIMEOUT", 0.5)
+def test_connection_that_breaks_under_a_batch_is_a_rejection_that_passes(client: Publisher, server: NatsServer) -> None:
     client.connect()
     server.freeze()  # so that nothing is acked before it is gone
-    batch = messages(1)
-
     killer = threading.Timer(0.1, server.stop)
     killer.start()
-    (outcome,) = client.publish(batch)
+    (outcome,) = client.publish(messages(1))
     killer.join()
-    assert isinstance(outcome, Rejected)
-    assert not outcome.is_permanent
+    assert outcome == Rejected("the connection was lost before an ack came")
 
 
 def test_process_has_one_publisher_and_a_fork_another(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +238,9 @@ def test_threads_that_find_no_connection_share_the_one_that_is_made(client: Publ
     assert sorted(outcome.sequence for outcome in outcomes if isinstance(outcome, Ack)) == list(range(1, 9))
 
 
-@pytest.mark.parametrize("answer", [b"hello", b"[]", b"null", b'"text"', b"{}", b'{"error":{}}', b'{"error":"text"}'])
+@pytest.mark.parametrize(
+    "answer", [b"hello", b"[]", b"null", b'"text"', b"{}", b'{"error":{}}', b'{"error":"text"}', b"\xff"]
+)
 def test_answer_that_is_no_ack_is_a_rejection_and_hurts_no_other(
     client: Publisher, server: NatsServer, answer: bytes
 ) -> None:
@@ -270,15 +296,15 @@ def test_largest_message_that_the_server_takes_is_acked(client: Publisher) -> No
     assert client.publish([message]) == [Ack(1)]
 
 
-def test_message_larger_than_its_owner_lets_the_stream_take_waits_for_another_limit(
+def test_message_larger_than_its_owner_lets_the_stream_take_never_will_be_taken_and_holds_up_no_other(
     client: Publisher, server: NatsServer
 ) -> None:
     config = StreamConfig(name="audit", subjects=["audit.>"], max_msg_size=100)
     with_jetstream(server, lambda js: js.update_stream(config))
     large, ack = client.publish([*messages(1, "x" * 200), *messages(1)])
     assert isinstance(large, Rejected)
-    assert not large.is_permanent
-    assert "message size exceeds" in large.reason
+    assert large.is_permanent
+    assert large.reason == "message size exceeds maximum allowed (JetStream error 10054)"
     assert ack == Ack(1)
 
 
@@ -356,6 +382,47 @@ def test_name_that_does_not_resolve_is_unreachable() -> None:
             client.connect()
     finally:
         client.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "credentials"),
+    [
+        (("--user", "cas", "--pass", "right-password"), "cas:right-password@"),
+        (("--auth", "right-token"), "right-token@"),
+    ],
+    ids=["user and password", "token"],
+)
+def test_credentials_in_the_address_are_used(tmp_path: Path, arguments: tuple[str, ...], credentials: str) -> None:
+    server = NatsServer(tmp_path / "nats", *arguments)
+    server.start()
+    server.url = server.url.replace("//", f"//{credentials}")
+    client = Publisher(server.url)
+    try:
+        with_jetstream(server, lambda js: js.add_stream(name="audit", subjects=["audit.>"]))
+        assert client.publish(messages(1)) == [Ack(1)]
+    finally:
+        client.close()
+        server.stop()
+
+
+def test_lack_of_a_permission_is_told_and_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher, "ACK_TIMEOUT", 0.5)
+    config = tmp_path / "config"
+    config.write_text("""
+        authorization { users: [{ user: cas, password: secret, permissions: { publish: { deny: "audit.>" } } }] }
+    """)
+    server = NatsServer(tmp_path / "nats", "--config", str(config))
+    server.start()
+    client = Publisher(server.url.replace("//", "//cas:secret@"))
+    try:
+        (outcome,) = client.publish(messages(1))
+    finally:
+        client.close()
+        server.stop()
+    assert isinstance(outcome, Rejected)
+    assert not outcome.is_permanent
+    assert outcome.reason.startswith("no ack in time; NATS: ")
+    assert "permissions violation for publish to" in outcome.reason.lower()
 
 
 def test_refused_password_is_unreachable_and_is_shown_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

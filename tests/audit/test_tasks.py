@@ -3,7 +3,6 @@
 import asyncio
 import io
 import json
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import nats as nats_client
 import pytest
 from django.core.management import call_command
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -26,12 +25,8 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _publisher_of_its_own(monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path) -> Iterator[None]:
+def _folder_of_its_own(own_publisher: None, settings: Settings, tmp_path: Path) -> None:
     settings.CAS_DATA_DIR = tmp_path
-    monkeypatch.setattr(publisher, "_publisher", None)
-    yield
-    if publisher._publisher is not None:
-        publisher._publisher[1].close()
 
 
 def stream(since: int) -> list[dict[str, Any]]:
@@ -160,7 +155,7 @@ def test_events_wait_for_a_stream_and_say_so(tmp_path: Path, settings: Settings)
         publish_pending()
         row.refresh_from_db()
         assert (row.state, row.attempts) == ("pending", 1)
-        assert "NoStreamResponse" in row.last_error
+        assert "no stream takes this subject" in row.last_error
         call_command("audit_stream", "create", stdout=io.StringIO())
         AuditEvent.objects.update(due_at=timezone.now())
         publish_pending()
@@ -200,3 +195,17 @@ def test_what_waits_in_the_journal_is_taken_in_where_nothing_is_published(settin
     publish_pending()
     assert AuditEvent.objects.get().state == "local"
     assert journal.pending() == []
+
+
+def test_poison_ends_failed_with_its_reason_and_holds_up_no_other(nats: NatsServer) -> None:
+    rows = [make_row() for _ in range(3)]
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE audit_auditevent SET subject = %s WHERE id = %s", ["a\r\nPUB x 0\r\n", rows[0].pk])
+        cursor.execute("UPDATE audit_auditevent SET payload = %s WHERE id = %s", ["x" * 2_000_000, rows[1].pk])
+    publish_pending()
+    subject, size, good = AuditEvent.objects.order_by("id")
+    assert (subject.state, size.state, good.state) == ("failed", "failed", "published")
+    assert "not a subject" in subject.last_error
+    assert "larger than" in size.last_error
+    assert good.stream_sequence is not None
+    assert [message["id"] for message in stream(good.stream_sequence)] == [str(good.event_id)]

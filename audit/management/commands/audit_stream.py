@@ -1,10 +1,9 @@
 """The operator's hand on the stream. Nothing in the server or the worker does any of this."""
 
 import asyncio
+import itertools
 import json
-import re
-from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import AsyncIterator
+from argparse import ArgumentParser
 from typing import Any
 
 import nats
@@ -12,18 +11,15 @@ import nats.errors
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from nats.aio.client import Client
-from nats.js.api import ConsumerConfig, DeliverPolicy, StorageType, StreamConfig, StreamInfo
+from nats.js.api import StorageType, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
+
+from audit import draining
+from audit.consumer import Consumer, StreamError
+from audit.names import STREAM, stream_name
 
 SUBJECTS = ["audit.>"]
 CONNECT_SECONDS = 5
-
-
-def stream_name(text: str) -> str:
-    """A name that a stream can have; raises ArgumentTypeError."""
-    if re.fullmatch(r"[^\s.*>/\\]+", text) is None:
-        raise ArgumentTypeError(f"{text!r} is not a stream name")
-    return text
 
 
 class Command(BaseCommand):
@@ -31,7 +27,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("action", choices=["create", "info", "read"])
-        parser.add_argument("--stream", type=stream_name, default="chainloop-audit", help="(default: %(default)s)")
+        parser.add_argument("--stream", type=stream_name, default=STREAM, help="(default: %(default)s)")
         parser.add_argument("--org", help="read: only the events of this organization")
         parser.add_argument("--since-sequence", type=int, default=1, help="read: from this stream sequence on")
 
@@ -40,7 +36,12 @@ class Command(BaseCommand):
         if not settings.NATS_URL:
             raise CommandError("NATS_URL is not set.")
         try:
-            asyncio.run(getattr(self, action)(**options))
+            if action == "read":
+                self.read(**options)
+            else:
+                asyncio.run(getattr(self, action)(**options))
+        except StreamError as error:
+            raise CommandError(str(error)) from error
         except NotFoundError as error:
             raise CommandError(f"There is no stream {options['stream']}.") from error
         except (nats.errors.Error, APIError, OSError, TimeoutError) as error:
@@ -64,12 +65,14 @@ class Command(BaseCommand):
         async with await self._connect() as client:
             self._show(await client.jetstream().stream_info(stream))
 
-    async def read(self, stream: str, org: str | None, since_sequence: int, **options: Any) -> None:
+    def read(self, stream: str, org: str | None, since_sequence: int, **options: Any) -> None:
         """Print `{"sequence", "subject", "id", "event"}` a line, up to the last message there is now."""
-        async with await self._connect() as client:
-            async for line in _read(client, stream, since_sequence):
-                if org is None or _organization(line["event"]) == org:
-                    self.stdout.write(json.dumps(line, ensure_ascii=False))
+        with Consumer(stream, start=since_sequence) as consumer:
+            for message in itertools.chain.from_iterable(draining.read_all(consumer)):
+                event = _event(message.payload)
+                if org is None or _organization(event) == org:
+                    line = {"sequence": message.sequence, "subject": message.subject, "id": message.message_id}
+                    self.stdout.write(json.dumps({**line, "event": event}, ensure_ascii=False))
 
     async def _connect(self) -> Client:
         return await nats.connect(
@@ -98,36 +101,6 @@ def _event(data: bytes) -> Any:
 def _organization(event: Any) -> str | None:
     data = event.get("Data") if isinstance(event, dict) else None
     return data.get("OrgID") if isinstance(data, dict) else None
-
-
-async def _read(client: Client, stream: str, since_sequence: int) -> AsyncIterator[dict[str, Any]]:
-    jetstream = client.jetstream()
-    last = (await jetstream.stream_info(stream)).state.last_seq
-    if since_sequence > last:
-        return
-    subscription = await jetstream.subscribe(
-        ">", stream=stream, ordered_consumer=True, config=_starting_at(since_sequence)
-    )
-    consumer = await subscription.consumer_info()
-    if not consumer.num_pending and not (consumer.delivered and consumer.delivered.consumer_seq):
-        return  # all from there on were deleted
-    while True:
-        message = await subscription.next_msg(CONNECT_SECONDS)
-        sequence = message.metadata.sequence.stream
-        yield {
-            "sequence": sequence,
-            "subject": message.subject,
-            "id": (message.headers or {}).get("Nats-Msg-Id", ""),
-            "event": _event(message.data),
-        }
-        if sequence >= last or not message.metadata.num_pending:
-            return
-
-
-def _starting_at(sequence: int) -> ConsumerConfig:
-    if sequence <= 1:
-        return ConsumerConfig(deliver_policy=DeliverPolicy.ALL)
-    return ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=sequence)
 
 
 async def _quiet(error: Exception) -> None:

@@ -1,19 +1,20 @@
-"""The trail as the admin shows it: it can be looked at, and nothing else."""
+"""The trail as the admin shows it: it can be looked at, and failed events can be sent again; nothing else."""
 
 import json
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 
+from audit import checkpoints, nudge
 from audit.events import Action
-from audit.models import AuditEvent, State
+from audit.models import AuditEvent, AuditEventQuerySet, State
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[AuditEvent]
@@ -28,6 +29,15 @@ _MEANINGS = {
     State.PUBLISHED: "the stream has it",
     State.FAILED: "refused for good; see its last error",
     State.LOCAL: "kept here alone: NATS was not configured",
+    State.MIRRORED: "taken from the stream, where another published it",
+}
+
+
+_OTHER = "other"
+_WORDS: dict[str, str] = {
+    Action.UPLOADED: "uploaded",
+    Action.DOWNLOADED: "downloaded",
+    checkpoints.ACTION: "checkpoint",
 }
 
 
@@ -36,9 +46,11 @@ class ActionFilter(admin.SimpleListFilter):
     parameter_name = "action"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(Action.UPLOADED, "uploaded"), (Action.DOWNLOADED, "downloaded")]
+        return [(Action.UPLOADED, "uploaded"), (Action.DOWNLOADED, "downloaded"), (_OTHER, "other")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
+        if self.value() == _OTHER:
+            return queryset.exclude(action__in=list(Action))
         return queryset.filter(action=self.value()) if self.value() else queryset
 
 
@@ -50,7 +62,7 @@ class AuditEventAdmin(ModelAdmin):
     search_help_text = "A digest or its first digits, or part of a file name"
     ordering = ["-id"]
     sortable_by = ["time"]  # no index serves another order
-    actions = None
+    actions = ["retry_failed"]
     list_per_page = 50
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
@@ -98,6 +110,20 @@ class AuditEventAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: AuditEvent | None = None) -> bool:
         return False
 
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may have failed events sent again; Django asks it before it offers the action."""
+        return request.user.has_perm("audit.retry_auditevent")
+
+    @admin.action(description="Send failed events again", permissions=["retry"])
+    def retry_failed(self, request: HttpRequest, queryset: AuditEventQuerySet) -> None:
+        """Make those of the chosen events pending that failed; the worker does the rest."""
+        count = queryset.order_by().retry_failed()
+        nudge.wake()
+        if count:
+            self.message_user(request, f"Failed events that are pending again: {count}.", messages.SUCCESS)
+        else:
+            self.message_user(request, "None of these events failed: there is nothing to retry.", messages.WARNING)
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[AuditEvent], search_term: str
     ) -> tuple[QuerySet[AuditEvent], bool]:
@@ -118,21 +144,27 @@ class AuditEventAdmin(ModelAdmin):
 
     @admin.display(description="organization")
     def organization(self, event: AuditEvent) -> str:
+        if event.org_id is None:
+            return "-"
         return format_html('<code title="{}">{}…</code>', event.org_id, str(event.org_id)[:8])
 
     @admin.display(description="action")
     def what(self, event: AuditEvent) -> str:
         if event.skipped:
             return "deduplicated"
-        return {Action.UPLOADED: "uploaded", Action.DOWNLOADED: "downloaded"}[Action(event.action)]
+        if event.action in _WORDS:
+            return _WORDS[event.action]
+        return render_to_string("admin/cells/file_name.html", {"name": event.action or event.subject})
 
     @admin.display(description="digest")
     def short_digest(self, event: AuditEvent) -> str:
+        if not event.digest:
+            return "-"
         return render_to_string("admin/cells/digest.html", {"hex": event.digest, "is_short": True})
 
     @admin.display(description="digest")
     def full_digest(self, event: AuditEvent) -> str:
-        return render_to_string("admin/cells/digest.html", {"hex": event.digest})
+        return render_to_string("admin/cells/digest.html", {"hex": event.digest}) if event.digest else "-"
 
     @admin.display(description="file name")
     def name(self, event: AuditEvent) -> str:
@@ -140,11 +172,13 @@ class AuditEventAdmin(ModelAdmin):
 
     @admin.display(description="size")
     def human_size(self, event: AuditEvent) -> str:
+        if not event.digest:
+            return "-"
         return render_to_string("admin/cells/size.html", {"bytes": event.size_bytes})
 
     @admin.display(description="size")
     def exact_size(self, event: AuditEvent) -> str:
-        return f"{filesizeformat(event.size_bytes)} ({event.size_bytes:,} bytes)"
+        return f"{filesizeformat(event.size_bytes)} ({event.size_bytes:,} bytes)" if event.digest else "-"
 
     @admin.display(description="state")
     def badge(self, event: AuditEvent) -> str:
@@ -187,8 +221,8 @@ def _digest_starts_with(start: str) -> Q:
 def _indented(payload: str) -> str:
     try:
         return json.dumps(json.loads(payload), indent=2, ensure_ascii=False)
-    except ValueError:
-        return payload  # somebody changed the row behind our back: all the more reason to show it
+    except (ValueError, RecursionError):
+        return payload  # others publish anything, and somebody may have changed the row behind our back
 
 
 def _exact(time: datetime) -> str:

@@ -1,0 +1,64 @@
+"""What a stream answers to a message, and whether asking again can help. Pure: no Django, no NATS.
+
+An answer is JetStream's PubAck: `{"stream", "seq", "duplicate"}`, or `{"error": {"code", "err_code", "description"}}`.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+# Refusals of this very message, by err_code (nats-server, server/errors.json). All others speak of the stream or
+# the server: full, sealed, missing, without a leader. That is not the event's fault, and passes.
+_FINAL_ERRORS = {
+    10054,  # JSStreamMessageExceedsMaximumErr: larger than the stream's max_msg_size
+    10097,  # JSStreamHeaderExceedsMaximumErr
+}
+_LONGEST_REASON = 300  # characters of what somebody answered
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The stream has the message; `is_duplicate` when it had it already."""
+
+    sequence: int
+    is_duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """No ack. The message may have arrived all the same, unless `is_permanent`: then it never will."""
+
+    reason: str
+    is_permanent: bool = False
+    is_timeout: bool = field(default=False, compare=False)  # nobody answered
+
+
+Outcome = Ack | Rejected
+
+
+def read(data: bytes) -> Outcome:
+    """What this answer means. One that is no PubAck, whoever sent it, is a rejection that may pass."""
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        return _not_an_ack(data)
+    if not isinstance(answer, dict):
+        return _not_an_ack(data)
+    if (error := answer.get("error")) is not None:
+        return _refusal(error, data)
+    sequence = answer.get("seq")
+    if not isinstance(sequence, int) or sequence < 1:
+        return _not_an_ack(data)
+    return Ack(sequence, answer.get("duplicate") is True)
+
+
+def _refusal(error: Any, data: bytes) -> Rejected:
+    if not isinstance(error, dict) or "description" not in error:
+        return _not_an_ack(data)
+    number = error.get("err_code")
+    reason = f"{error['description']} (JetStream error {number})"
+    return Rejected(reason[:_LONGEST_REASON], is_permanent=number in _FINAL_ERRORS)
+
+
+def _not_an_ack(data: bytes) -> Rejected:
+    return Rejected(f"the answer is no ack: {data[:_LONGEST_REASON].decode(errors='replace')!r}")

@@ -1,0 +1,172 @@
+"""Usage as the API shows it: sums of the totals that sealing keeps, grouped as asked."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db.models import DateTimeField, F, Field, Q, QuerySet, Sum, TextField, UUIDField, Value
+from django.utils import timezone
+from rest_framework import serializers
+
+from audit import api_cursor
+from audit.api_filters import PageQuery, TimeField
+from audit.api_pages import compare
+from audit.api_rows import utc
+from audit.models import Granularity, UsageTotal
+
+COUNTS = ["uploaded_bytes", "downloaded_bytes", "saved_bytes", "uploads", "downloads", "skipped_uploads"]
+DEFAULT_DAYS = 30
+LONGEST = {Granularity.HOUR: 92, Granularity.DAY: 3660}  # days that one answer may span
+
+_HALF = 2**32
+_STEPS = {Granularity.HOUR: timedelta(hours=1), Granularity.DAY: timedelta(days=1)}
+
+
+class _Group(NamedTuple):
+    column: str
+    read: api_cursor.Reader
+    field: "Field[Any, Any]"
+
+
+GROUPS = {
+    "start": _Group("start", api_cursor.time, DateTimeField()),
+    "org": _Group("org_id", api_cursor.identifier, UUIDField()),
+    "backend": _Group("backend", api_cursor.text, TextField()),
+    "location": _Group("location", api_cursor.text, TextField()),
+}
+
+
+class GroupField(serializers.Field[list[str], str, str, Any]):
+    """Names of groups, separated by commas; in the order of GROUPS, each once."""
+
+    def to_internal_value(self, data: str) -> list[str]:
+        names = data.split(",")
+        if not set(names) <= GROUPS.keys() or len(set(names)) < len(names):
+            raise serializers.ValidationError(f"Not some of {', '.join(GROUPS)}, separated by commas.")
+        return [name for name in GROUPS if name in names]
+
+    def to_representation(self, value: list[str]) -> str:
+        return ",".join(value)
+
+
+class UsageQuery(PageQuery):
+    """What `/api/usage/` takes."""
+
+    since = TimeField(
+        required=False, help_text=f"Hours or days from this one on; by default {DEFAULT_DAYS} days before `to`."
+    )
+    to = TimeField(required=False, help_text="Hours or days before this one; by default all until now.")
+    granularity = serializers.ChoiceField(Granularity.values, required=False, default=Granularity.DAY.value)
+    org = serializers.ListField(
+        child=serializers.UUIDField(), required=False, max_length=100, help_text="Organizations' ids; repeatable."
+    )
+    backend = serializers.CharField(required=False, max_length=50, trim_whitespace=False)
+    location = serializers.CharField(required=False, max_length=200, trim_whitespace=False)
+    group_by = GroupField(
+        required=False, default=["start", "org"], help_text="Of start, org, backend, location; separated by commas."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        granularity = Granularity(attrs["granularity"])
+        for name in ("from", "to"):
+            if name in attrs and attrs[name] != _begin(attrs[name], granularity):
+                raise serializers.ValidationError({name: [f"It must be the first moment of a UTC {granularity}."]})
+        try:
+            attrs.setdefault("to", _begin(timezone.now(), granularity) + _STEPS[granularity])
+            attrs.setdefault("from", attrs["to"] - timedelta(days=DEFAULT_DAYS))
+        except OverflowError as error:
+            raise serializers.ValidationError({"to": ["There is no such time."]}) from error
+        if attrs["to"] - attrs["from"] > timedelta(days=LONGEST[granularity]):
+            days = LONGEST[granularity]
+            raise serializers.ValidationError({"from": [f"By {granularity}, at most {days} days can be asked for."]})
+        return super().validate(attrs)
+
+
+class UsageSerializer(serializers.Serializer[Any]):
+    """Usage of a group; of `start`, `org_id`, `backend` and `location` it has what it is grouped by."""
+
+    start = serializers.DateTimeField(required=False, help_text="The first moment of the hour or day.")
+    org_id = serializers.UUIDField(required=False)
+    backend = serializers.CharField(required=False)
+    location = serializers.CharField(required=False)
+    uploaded_bytes = serializers.IntegerField()
+    downloaded_bytes = serializers.IntegerField()
+    saved_bytes = serializers.IntegerField(help_text="Not stored again, for they were there.")
+    uploads = serializers.IntegerField()
+    downloads = serializers.IntegerField()
+    skipped_uploads = serializers.IntegerField()
+    dedup_ratio = serializers.FloatField(
+        allow_null=True, help_text="saved_bytes of all bytes that came to be uploaded, 0 to 1; null when none did."
+    )
+
+
+class UsagePage(NamedTuple):
+    rows: list[dict[str, Any]]
+    end: list[Any] | None
+
+
+def columns_of(query: Mapping[str, Any]) -> list[str]:
+    return [*(GROUPS[name].column for name in query["group_by"]), *COUNTS, "dedup_ratio"]
+
+
+def read_page(query: Mapping[str, Any], after: list[Any] | None) -> UsagePage:
+    """A page of groups in ascending order of what they are grouped by, from behind `after` on."""
+    groups = [GROUPS[name] for name in query["group_by"]]
+    columns = [group.column for group in groups]
+    totals = _selected(query)
+    if after is not None:
+        values = [Value(value, group.field) for value, group in zip(after, groups, strict=True)]
+        totals = totals.filter(compare(columns, ">", values))
+    size = query["page_size"]
+    rows = list(totals.values(*columns).annotate(**_sums()).order_by(*columns)[: size + 1])
+    end = [rows[size - 1][column] for column in columns] if len(rows) > size else None
+    return UsagePage([_shown(row) for row in rows[:size]], end)
+
+
+def read_totals(query: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that is asked for, as one row."""
+    return _shown(_selected(query).aggregate(**_sums()))
+
+
+def _begin(time: datetime, granularity: Granularity) -> datetime:
+    hour = time.replace(minute=0, second=0, microsecond=0)
+    return hour if granularity == Granularity.HOUR else hour.replace(hour=0)
+
+
+def _selected(query: Mapping[str, Any]) -> QuerySet[UsageTotal]:
+    """By the unique key's index, which begins with these two, or by the organizations'."""
+    totals = UsageTotal.objects.filter(
+        granularity=query["granularity"], start__gte=query["from"], start__lt=query["to"]
+    )
+    if "org" in query:
+        totals = totals.filter(org_id__in=query["org"])
+    return totals.filter(**{name: query[name] for name in ("backend", "location") if name in query})
+
+
+def _sums() -> dict[str, Sum]:
+    """Bytes in two halves: whatever sizes others claimed to have moved, SQLite can add them up."""
+    kinds = {
+        "uploaded_bytes": ("bytes", UsageTotal.Kind.UPLOADED),
+        "downloaded_bytes": ("bytes", UsageTotal.Kind.DOWNLOADED),
+        "saved_bytes": ("bytes", UsageTotal.Kind.DEDUPLICATED),
+        "uploads": ("transfers", UsageTotal.Kind.UPLOADED),
+        "downloads": ("transfers", UsageTotal.Kind.DOWNLOADED),
+        "skipped_uploads": ("transfers", UsageTotal.Kind.DEDUPLICATED),
+    }
+    sums = {}
+    for name, (column, kind) in kinds.items():
+        sums[f"{name}_high"] = Sum(F(column) / _HALF, filter=Q(kind=kind), default=0)
+        sums[f"{name}_low"] = Sum(F(column) % _HALF, filter=Q(kind=kind), default=0)
+    return sums
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {group.column: row[group.column] for group in GROUPS.values() if group.column in row}
+    if "start" in shown:
+        shown["start"] = utc(shown["start"])
+    if "org_id" in shown:
+        shown["org_id"] = str(shown["org_id"])
+    shown |= {name: row[f"{name}_high"] * _HALF + row[f"{name}_low"] for name in COUNTS}
+    sent = shown["uploaded_bytes"] + shown["saved_bytes"]
+    shown["dedup_ratio"] = round(shown["saved_bytes"] / sent, 6) if sent else None
+    return shown

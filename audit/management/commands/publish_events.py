@@ -1,0 +1,101 @@
+"""Publishes by hand what the worker would publish, and what it has given up."""
+
+import json
+from argparse import ArgumentParser, ArgumentTypeError
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import django.db
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db.models import QuerySet
+from django.utils import timezone
+from rich.console import Console
+from rich.progress import Progress
+
+from audit import intake, outbox, publisher
+from audit.answers import Ack
+from audit.models import AuditEvent, State
+from common.status_command import INTERRUPTED
+
+
+def organization_id(text: str) -> UUID:
+    """Read an organization's UUID; raise ArgumentTypeError."""
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} is not a UUID") from error
+
+
+@dataclass
+class Summary:
+    """How many events were made pending again, published, refused for good and put off; how many wait in the end."""
+
+    retried: int = 0
+    published: int = 0
+    failed: int = 0
+    put_off: int = 0
+    waiting: int = 0
+    reason: str = ""  # of the last refusal
+
+    def __str__(self) -> str:
+        return f"{self.published} published, {self.failed} refused for good, {self.waiting} waiting."
+
+
+class Command(BaseCommand):
+    help = (
+        "Publish the events that are due now. Exit status: 0 all are published; 1 some are not, "
+        "or it could not be done; 130 interrupted."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--retry-failed", action="store_true", help="first make events pending that were refused")
+        parser.add_argument("--org", type=organization_id, help="only the events of this organization")
+        parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+    def handle(self, *, retry_failed: bool, org: UUID | None, **options: Any) -> None:
+        """Publish, print the summary, and fail unless everything that was due is published."""
+        if not settings.NATS_URL:
+            raise CommandError("NATS_URL is not set: events are kept in the trail and published nowhere.")
+        summary, problem = Summary(), ""
+        try:
+            intake.take_in()
+            events = AuditEvent.objects.filter(org_id=org) if org else AuditEvent.objects.all()
+            if retry_failed:
+                summary.retried = events.retry_failed()
+            try:
+                publisher.connect()
+                _publish(summary, events, timezone.now(), org)
+            except publisher.Unreachable as error:
+                problem = f"NATS is not reachable: {error}."
+            summary.waiting = events.filter(state=State.PENDING).count()
+        except django.db.Error as error:
+            raise CommandError(f"The database failed: {error}") from error
+        except KeyboardInterrupt as interrupt:  # what was on its way is sent again, with the same id
+            raise CommandError(f"Interrupted. {summary}", returncode=INTERRUPTED) from interrupt
+        self.stdout.write(json.dumps(asdict(summary)) if options["json"] else str(summary))
+        if problem:
+            raise CommandError(f"{problem} {summary.waiting} events wait.")
+        if summary.failed or summary.put_off:
+            raise CommandError(
+                f"{summary.failed} events were refused for good, {summary.put_off} for now: {summary.reason}"
+            )
+
+
+def _publish(summary: Summary, events: QuerySet[AuditEvent], due_by: datetime, organization: UUID | None) -> None:
+    due = events.filter(state=State.PENDING, due_at__lte=due_by).count()
+    with Progress(console=Console(stderr=True), disable=not due) as bar:
+        task = bar.add_task("publishing", total=due)
+        while outcomes := outbox.publish_batch(due_by, organization):
+            for outcome in outcomes:
+                if isinstance(outcome, Ack):
+                    summary.published += 1
+                    continue
+                summary.failed += outcome.is_permanent
+                summary.put_off += not outcome.is_permanent
+                summary.reason = outcome.reason
+            bar.advance(task, len(outcomes))
+            if not outbox.settles_any(outcomes):
+                return  # whatever it is, the next batch would meet it too

@@ -1,0 +1,51 @@
+"""Retention by hand: what the maintenance worker does every ten minutes."""
+
+from argparse import ArgumentParser, ArgumentTypeError
+from typing import Any
+
+import django.db
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from audit import retention
+from audit.checks import LONGEST_RETENTION
+from audit.keys import KeyFileError
+
+
+def days(text: str) -> float:
+    """An age in days; raises ArgumentTypeError."""
+    try:
+        age = float(text)
+    except ValueError:
+        age = -1
+    if not 0 < age <= LONGEST_RETENTION:
+        raise ArgumentTypeError(f"{text!r} is not a number of days above 0")
+    return age
+
+
+class Command(BaseCommand):
+    help = (
+        "Remove events that are older than AUDIT_RETENTION_DAYS from the trail, in small batches. What is pending or "
+        "failed stays; usage totals stay; the chain can still be verified."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--days", type=days, help="another age than AUDIT_RETENTION_DAYS")
+        parser.add_argument("--dry-run", action="store_true", help="only say how many would go")
+
+    def handle(self, *, days: float | None, dry_run: bool, **options: Any) -> None:
+        """Remove, and say how many."""
+        age = days if days is not None else settings.AUDIT_RETENTION_DAYS
+        if not age:
+            raise CommandError("AUDIT_RETENTION_DAYS is 0: events are kept for ever. Give an age with --days.")
+        before = retention.cutoff(age)
+        try:
+            if dry_run:
+                self.stdout.write(f"{retention.expired(before)} events are older than {age:g} days and would go.")
+                return
+            removed = sum(retention.remove_expired(before))
+        except (retention.TamperedError, KeyFileError) as error:
+            raise CommandError(str(error)) from error
+        except django.db.Error as error:
+            raise CommandError(f"The database failed: {error}") from error
+        self.stdout.write(f"Removed {removed} events that were older than {age:g} days.")

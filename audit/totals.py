@@ -1,0 +1,100 @@
+"""What sealed events add to the usage totals. Added in the transaction that seals them, hence exactly once."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from operator import itemgetter
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import connection
+
+from audit.chain import FIELDS
+from audit.events import Action
+from audit.models import Granularity, UsageTotal
+from audit.trail_rows import TrailRow
+
+# A sum stays there rather than ends sealing, whatever sizes other publishers claim; two of them fit a BIGINT.
+LIMIT = 2**62 - 1
+
+_TABLE = UsageTotal._meta.db_table
+_KEY = ("granularity", "start", "org_id", "backend", "location", "kind")
+_SUM = f"{_TABLE}.bytes + excluded.bytes"
+_ADD = f"""
+    INSERT INTO {_TABLE} ({", ".join(_KEY)}, transfers, bytes) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT ({", ".join(_KEY)}) DO UPDATE SET
+        transfers = {_TABLE}.transfers + excluded.transfers,
+        bytes = CASE WHEN {_SUM} > {LIMIT} THEN {LIMIT} WHEN {_SUM} < -{LIMIT} THEN -{LIMIT} ELSE {_SUM} END
+"""  # noqa: S608  (only names and numbers of our own)
+
+
+_COUNTED = frozenset(map(str, Action))
+_VALUES = itemgetter(
+    *map(FIELDS.index, ("occurred_at", "action", "org_id", "size_bytes", "backend", "location", "skipped"))
+)
+
+
+class Key(NamedTuple):
+    granularity: Granularity
+    start: datetime
+    org_id: UUID
+    backend: str
+    location: str
+    kind: UsageTotal.Kind
+
+
+class Added(NamedTuple):
+    transfers: int = 0
+    bytes: int = 0
+
+
+def add(sums: Mapping[Key, Added]) -> None:
+    """Add these sums; to be called in the transaction that gives their events positions."""
+    by_name = {field.name: field for field in UsageTotal._meta.local_concrete_fields}
+    fields = [by_name[name] for name in _KEY]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            _ADD,
+            [
+                (
+                    *(field.get_db_prep_save(value, connection) for field, value in zip(fields, key, strict=True)),
+                    added.transfers,
+                    max(-LIMIT, min(added.bytes, LIMIT)),
+                )
+                for key, added in sums.items()
+            ],
+        )
+
+
+def sums_of(rows: Iterable[TrailRow]) -> dict[Key, Added]:
+    """The totals of these events alone."""
+    sums: dict[Key, Added] = defaultdict(Added)
+    for (hour, organization, *place, kind), sizes in _by_hour(rows).items():
+        rest = (UUID(str(organization)), str(place[0]), str(place[1]), kind)
+        for key in (Key(Granularity.HOUR, hour, *rest), Key(Granularity.DAY, hour.replace(hour=0), *rest)):
+            transfers, count = sums[key]
+            sums[key] = Added(transfers + len(sizes), count + sum(sizes))
+    return sums
+
+
+def _by_hour(rows: Iterable[TrailRow]) -> dict[tuple[Any, ...], list[int]]:
+    """The sizes of the events that count, by what they are summed by."""
+    sizes: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for row in rows:
+        time, action, organization, size, backend, location, skipped = _VALUES(row.values)
+        if (
+            action not in _COUNTED
+            or organization is None
+            or not isinstance(time, datetime)
+            or not isinstance(size, int)
+        ):
+            continue  # another kind of event, or one that holds what no event of ours does
+        hour = time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        sizes[hour, organization, backend, location, _kind_of(action, skipped)].append(size)
+    return sizes
+
+
+def _kind_of(action: str, skipped: object) -> UsageTotal.Kind:
+    if action == Action.DOWNLOADED:
+        return UsageTotal.Kind.DOWNLOADED
+    return UsageTotal.Kind.DEDUPLICATED if skipped else UsageTotal.Kind.UPLOADED

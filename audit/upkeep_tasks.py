@@ -1,0 +1,44 @@
+"""Celery's side of the trail's upkeep. Thin, as audit/tasks.py is."""
+
+import logging
+
+import django.db
+from celery import shared_task
+from django.conf import settings
+
+from audit import checkpoints, retention, sealing
+from audit.keys import KeyFileError
+
+logger = logging.getLogger(__name__)
+
+RETENTION_SECONDS = 50  # of the ten minutes between two beats
+
+
+@shared_task
+def seal() -> None:
+    """Seal what waits, for a while, and write a checkpoint when it is time; the rest waits for the next beat."""
+    try:
+        sealing.seal()
+        checkpoints.checkpoint_if_due()
+    except KeyFileError as error:
+        logger.error("No checkpoint could be signed: %s", error)
+    except django.db.Error as error:
+        logger.warning("The database seals no audit events, which wait: %r", error)
+
+
+@shared_task
+def remove_expired() -> None:
+    """Remove events older than AUDIT_RETENTION_DAYS, for a while; what is left over waits for the next beat."""
+    if not settings.AUDIT_RETENTION_DAYS:
+        return  # switched off since this was sent
+    before = retention.cutoff(settings.AUDIT_RETENTION_DAYS)
+    try:
+        removed = sum(retention.remove_expired(before, seconds=RETENTION_SECONDS))
+    except (retention.TamperedError, KeyFileError) as error:
+        logger.error("Events could not be removed: %s", error)
+        return
+    except django.db.Error as error:
+        logger.warning("The database removes no audit events, which stay: %r", error)
+        return
+    if removed:
+        logger.info("Removed %d events that were older than %g days", removed, settings.AUDIT_RETENTION_DAYS)

@@ -1,0 +1,160 @@
+"""Where a download's event is kept while its last piece goes out: appended to a file of the process, not yet synced.
+
+What was written outlives the process, whatever kills it, and neither fsync nor database is waited for. A moment
+later the events go into the trail, many in one transaction. Only the machine itself, going down in that moment,
+can take them along.
+"""
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+import django.db
+from django.conf import settings
+
+from audit import journal
+from audit.event_rows import row_of
+from audit.events import Event
+from audit.models import AuditEvent, State
+from common.transactions import write_transaction
+
+logger = logging.getLogger(__name__)
+
+REMEMBERED = 10_000  # events kept in memory beside the file; past these, the file is read
+BATCH = 500  # events to a transaction
+
+
+class WriteAheadLog:
+    """The segment that this process appends to. A lock on its file tells others that its process lives."""
+
+    def __init__(self) -> None:
+        self._reset()
+        os.register_at_fork(after_in_child=self._leave_to_parent)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._descriptor: int | None = None
+        self.path = Path()
+        self._events: list[Event] = []
+        self._is_remembered = True
+
+    def _leave_to_parent(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._reset()
+
+    def append(self, event: Event) -> None:
+        """Write one event; raises OSError."""
+        line = f"{journal.json_of(event)}\n".encode()
+        with self._lock:
+            descriptor = self._descriptor or self._open()
+            start = os.lseek(descriptor, 0, os.SEEK_END)
+            if os.write(descriptor, line) != len(line):
+                os.ftruncate(descriptor, start)
+                raise OSError(f"{self.path} took only a part of an event.")
+            if len(self._events) < REMEMBERED:
+                self._events.append(event)
+            else:
+                self._is_remembered = False
+
+    def _open(self) -> int:
+        folder = _folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"{time.time_ns()}-{os.getpid()}.log"
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        return self._descriptor
+
+    def close(self) -> None:
+        """Leave the segment, if there is one, to whoever takes in what is left behind."""
+        with self._lock:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+            self._forget()
+
+    def take_in(self) -> int:
+        """Move the segment's events into the trail, each once, and return how many.
+
+        When the database refuses, the segment is synced and left behind for `take_in_left_behind`, and what the
+        database raised is raised.
+        """
+        with self._lock:
+            if self._descriptor is None:
+                return 0
+            descriptor, path = self._descriptor, self.path
+            events, is_remembered = self._events, self._is_remembered
+            self._forget()
+        try:
+            if not is_remembered:
+                events = list(_events_of(path))
+            _insert(events)
+            path.unlink()
+        except BaseException:
+            os.fsync(descriptor)
+            raise
+        finally:
+            os.close(descriptor)
+        return len(events)
+
+
+def segments() -> list[Path]:
+    """All that is not in the trail yet, oldest first."""
+    return sorted(_folder().glob("*.log"))
+
+
+def left_behind() -> list[Path]:
+    """Segments that are not this process's own, oldest first; their processes may live."""
+    return [path for path in segments() if path != _log.path]
+
+
+def take_in_left_behind() -> int:
+    """The same for segments of processes that ended, and of those that the database refused."""
+    taken = 0
+    for path in left_behind():
+        with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            events = list(_events_of(path))
+            _insert(events)
+            path.unlink()
+            taken += len(events)
+    return taken
+
+
+def _insert(events: Iterable[Event]) -> None:
+    state = State.of_new_events()
+    remaining = iter(events)
+    while batch := list(islice(remaining, BATCH)):
+        try:
+            with write_transaction():
+                AuditEvent.insert([row_of(event, state) for event in batch])
+        except django.db.DataError:
+            for event in batch:  # the journal knows how to set aside the one that no database would take
+                journal.append(event)
+
+
+def _events_of(path: Path) -> Iterable[Event]:
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            if line.endswith(b"\n"):  # else its process was killed before it was whole, and its download with it
+                yield journal.event_of(line)
+        except journal.NoEventError:
+            logger.critical("The write-ahead log holds what is no event: %r", line)
+
+
+def _folder() -> Path:
+    folder: Path = settings.CAS_DATA_DIR / "write-ahead"
+    return folder
+
+
+_log = WriteAheadLog()
+append = _log.append
+take_in = _log.take_in

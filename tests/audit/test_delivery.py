@@ -1,0 +1,118 @@
+"""How far publishing is, at the same cost however long the trail is."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from audit import delivery, outbox, sealing
+from audit.answers import Ack, Rejected
+from audit.delivery import delivery_now
+from audit.models import AuditEvent, State
+from tests.factories import make_row
+
+pytestmark = pytest.mark.django_db
+
+
+def publish_all(first_sequence: int) -> None:
+    """Mark what is due as published, from this sequence on."""
+    events = outbox.claim(10)
+    outbox.mark(events, [Ack(first_sequence + number, is_duplicate=False) for number, _ in enumerate(events)])
+
+
+def plans() -> list[str]:
+    """What the database would do for each query."""
+    asked: list[tuple[str, Any]] = []
+
+    def remember(execute: Any, sql: str, params: Any, *rest: Any) -> Any:
+        asked.append((sql, params))
+        return execute(sql, params, *rest)
+
+    with connection.execute_wrapper(remember):
+        delivery_now()
+    found = []
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")  # what it does with a small table says nothing
+        for sql, params in asked:
+            cursor.execute(f"EXPLAIN {'QUERY PLAN ' if connection.vendor == 'sqlite' else ''}{sql}", params)
+            found.append("\n".join(str(row[-1]) for row in cursor.fetchall()))
+    return found
+
+
+def test_of_an_empty_trail_there_is_nothing_to_tell() -> None:
+    assert delivery_now() == delivery.Delivery(0, None, 0, None, None, 0)
+
+
+def test_what_is_pending_and_failed_is_counted() -> None:
+    for state in (State.PENDING, State.PENDING, State.FAILED, State.PUBLISHED, State.LOCAL, State.MIRRORED):
+        make_row(state)
+    now = delivery_now()
+    assert (now.pending, now.failed) == (2, 1)
+
+
+def test_oldest_pending_event_is_as_old_as_what_it_tells() -> None:
+    hour_ago = timezone.now() - timedelta(hours=1)
+    make_row(State.PUBLISHED, timestamp_ns=0)
+    make_row(timestamp_ns=int(hour_ago.timestamp() * 1e9))
+    make_row()
+    age = delivery_now().oldest_pending_seconds
+    assert age is not None
+    assert 3600 <= age < 3700
+
+
+def test_event_of_a_clock_that_is_ahead_is_not_younger_than_nothing() -> None:
+    make_row(timestamp_ns=int((timezone.now() + timedelta(hours=1)).timestamp() * 1e9))
+    assert delivery_now().oldest_pending_seconds == 0
+
+
+def test_last_batch_that_was_published_is_remembered() -> None:
+    make_row()
+    make_row()
+    publish_all(41)
+    now = delivery_now()
+    assert now.last_sequence == 42
+    assert now.last_published_at == AuditEvent.objects.values_list("published_at", flat=True)[0]
+
+
+def test_stream_that_was_made_anew_counts_from_its_start() -> None:
+    make_row()
+    publish_all(1000)
+    make_row()
+    publish_all(1)
+    assert delivery_now().last_sequence == 1
+
+
+def test_what_was_refused_is_not_the_last_published() -> None:
+    make_row()
+    events = outbox.claim(10)
+    outbox.mark(events, [Rejected("not a subject", is_permanent=True)])
+    now = delivery_now()
+    assert (now.failed, now.last_sequence, now.last_published_at) == (1, None, None)
+
+
+def test_events_are_unsealed_until_they_are_sealed() -> None:
+    make_row()
+    assert delivery_now().unsealed == 1
+    sealing.seal()
+    assert delivery_now().unsealed == 0
+
+
+def test_counts_end_at_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "COUNTED", 2)
+    for state in [State.PENDING] * 3 + [State.FAILED] * 3:
+        make_row(state)
+    now = delivery_now()
+    assert (now.pending, now.failed, now.unsealed) == (2, 2, 2)
+
+
+def test_each_figure_is_read_by_an_index() -> None:
+    for state in (State.PENDING, State.FAILED, State.PUBLISHED):
+        make_row(state)
+    found = plans()
+    assert len(found) == 5
+    assert len([plan for plan in found if "audit_pending" in plan]) == 2
+    assert len([plan for plan in found if "audit_failed" in plan]) == 1
+    assert len([plan for plan in found if "audit_unsealed" in plan or "position" in plan]) == 1

@@ -1,0 +1,153 @@
+"""The write-ahead log: what was appended is in the trail once, whatever ends the process or the database."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.db import OperationalError
+
+from audit import intake, write_ahead
+from audit.models import AuditEvent
+from tests.factories import make_event
+
+
+def segments(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.log"))
+
+
+@pytest.mark.django_db
+def test_event_comes_out_as_it_went_in() -> None:
+    event = make_event(file_name="ünï\u2028\n.txt")
+    write_ahead.append(event)
+    assert write_ahead.take_in() == 1
+    row = AuditEvent.objects.get()
+    assert (row.event_id, row.payload, row.occurred_at) == (event.event_id, event.payload(), event.occurred_at)
+    assert write_ahead.take_in() == 0
+
+
+@pytest.mark.django_db
+def test_segment_is_gone_when_its_events_are_in_the_trail(write_ahead_folder: Path) -> None:
+    for _ in range(3):
+        write_ahead.append(make_event())
+    assert len(segments(write_ahead_folder)) == 1
+    assert write_ahead.take_in() == 3
+    assert segments(write_ahead_folder) == []
+
+
+@pytest.mark.django_db
+def test_more_than_is_remembered_is_read_from_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_ahead, "REMEMBERED", 2)
+    monkeypatch.setattr(write_ahead, "BATCH", 2)
+    ids = []
+    for _ in range(5):
+        event = make_event()
+        ids.append(event.event_id)
+        write_ahead.append(event)
+    assert write_ahead.take_in() == 5
+    assert list(AuditEvent.objects.order_by("id").values_list("event_id", flat=True)) == ids
+
+
+@pytest.mark.django_db
+def test_events_that_the_database_refused_are_synced_and_taken_in_later(
+    write_ahead_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OperationalError("the database is gone")
+
+    synced: list[int] = []
+    write_ahead.append(make_event())
+    with monkeypatch.context() as patch:
+        patch.setattr(AuditEvent, "insert", refuse)
+        patch.setattr(os, "fsync", synced.append)
+        assert intake.take_in() == 0
+    assert len(synced) == 1
+    write_ahead.append(make_event())
+    assert len(segments(write_ahead_folder)) == 2
+    assert intake.take_in() == 2
+    assert AuditEvent.objects.count() == 2
+    assert segments(write_ahead_folder) == []
+
+
+APPEND_AND_WAIT = """
+import time, django
+from pathlib import Path
+django.setup()
+from audit import write_ahead
+from tests.factories import make_event
+write_ahead._folder = lambda: Path({folder!r})
+for _ in range(3):
+    write_ahead.append(make_event())
+print("appended", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.django_db
+def test_events_of_a_process_that_was_killed_are_taken_in_and_those_of_one_that_lives_are_not(
+    write_ahead_folder: Path,
+) -> None:
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    script = APPEND_AND_WAIT.format(folder=str(write_ahead_folder))
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment)
+    assert process.stdout
+    with process:
+        assert process.stdout.readline() == b"appended\n"
+        assert write_ahead.take_in_left_behind() == 0
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with segments(write_ahead_folder)[0].open("ab") as file:
+        file.write(b'{"event_id": "half a li')  # as if it was killed while it wrote
+    assert write_ahead.take_in_left_behind() == 3
+    assert AuditEvent.objects.count() == 3
+    assert segments(write_ahead_folder) == []
+
+
+@pytest.mark.django_db
+def test_events_that_were_taken_in_before_a_crash_are_not_doubled(write_ahead_folder: Path) -> None:
+    for _ in range(2):
+        write_ahead.append(make_event())
+    (segment,) = segments(write_ahead_folder)
+    content = segment.read_bytes()
+    write_ahead.take_in()
+    segment.write_bytes(content)
+    write_ahead.take_in_left_behind()
+    assert AuditEvent.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_line_that_is_no_event_is_logged_whole_and_holds_up_no_other(
+    write_ahead_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_ahead.append(make_event())
+    write_ahead._log.close()
+    with segments(write_ahead_folder)[0].open("ab") as file:
+        file.write(b'{"strange": 1}\n')
+    assert write_ahead.take_in_left_behind() == 1
+    assert '{"strange": 1}' in caplog.text
+
+
+def test_full_disk_leaves_no_part_of_an_event(write_ahead_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_ahead.append(make_event())
+    (segment,) = segments(write_ahead_folder)
+    content = segment.read_bytes()
+    write = os.write
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", lambda descriptor, line: write(descriptor, line[:10]))
+        with pytest.raises(OSError, match="only a part"):
+            write_ahead.append(make_event())
+    assert segment.read_bytes() == content
+
+
+@pytest.mark.django_db
+def test_child_of_a_fork_leaves_the_segment_to_its_parent(write_ahead_folder: Path) -> None:
+    write_ahead.append(make_event())
+    child = os.fork()
+    if child == 0:
+        write_ahead.append(make_event())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert len(segments(write_ahead_folder)) == 2
+    assert intake.take_in() == 2

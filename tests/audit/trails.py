@@ -1,0 +1,72 @@
+"""Trails for tests, and what somebody who can write to the database may do to them."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.db import connection
+from django.utils import timezone
+
+from audit import chain, checkpoints, sealing, trail_rows
+from audit.models import AuditEvent, State, TrailHead
+from tests.factories import make_event
+
+
+def seal_all() -> None:
+    while sealing.seal_batch():
+        pass
+
+
+def checkpoint_now() -> AuditEvent:
+    """A checkpoint, whatever the time."""
+    head = TrailHead.objects.get()
+    head.checkpointed_at = None if head.checkpointed_at is None else head.checkpointed_at - timedelta(hours=1)
+    head.save()
+    event = checkpoints.checkpoint_if_due()
+    assert event is not None
+    return event
+
+
+def make_trail(*lots: int, state: State = State.PUBLISHED, **values: Any) -> None:
+    """Lots of so many sealed events, a checkpoint behind each."""
+    for lot in lots:
+        events = [make_event(size_bytes=number, **values) for number in range(lot)]
+        AuditEvent.insert([AuditEvent.column_values(event, state) for event in events])
+        seal_all()
+        checkpoint_now()
+
+
+def sql(statement: str, *parameters: Any) -> None:
+    """What no code of ours would do."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+
+
+def rows() -> list[trail_rows.TrailRow]:
+    return trail_rows.read("position IS NOT NULL ORDER BY position", [])
+
+
+def shift(first: int, by: int) -> None:
+    """Move all positions from one on, in an order in which no two are the same meanwhile."""
+    for row in sorted(rows(), key=lambda row: row.position or 0, reverse=by > 0):
+        if row.position is not None and row.position >= first:
+            sql("UPDATE audit_auditevent SET position = %s WHERE id = %s", row.position + by, row.pk)
+
+
+def rewrite_links(position: int) -> None:
+    """Compute all links from a position on anew, the head's included: what only a signature can tell."""
+    link = chain.GENESIS
+    end = 0
+    for row in rows():
+        assert row.position is not None
+        if row.position >= position:
+            link = chain.link_of(link, row.position, row.values)
+            sql("UPDATE audit_auditevent SET link = %s WHERE id = %s", link, row.pk)
+        else:
+            link = row.link or link
+        end = row.position
+    sql("UPDATE audit_trailhead SET position = %s, link = %s", end, link)
+
+
+def old_ns(days: float) -> int:
+    """A time so many days ago, as events have it."""
+    return chain.microseconds_of(timezone.now() - timedelta(days=days)) * 1000
