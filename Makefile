@@ -4,19 +4,22 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint format lock screenshots clean
+.PHONY: help run demo test chaos lint format lock screenshots clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
-run: $(VENV)/installed ## Start the whole stack on this machine: web, worker, beat, NATS
+run: $(VENV)/installed ## Start the whole stack on this machine: web, workers, beat, NATS
 	@exec $(BIN)/python -m devstack
 
 demo: $(VENV)/installed ## Send real files through a running stack and read the events back
 	@exec $(BIN)/python -m devstack.demo
 
 test: lint ## Check and test everything against real servers
-	@$(BIN)/pytest --cov --cov-report=term --cov-report=html:build/coverage
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term --cov-report=html:build/coverage
+
+chaos: $(VENV)/installed-dev ## Break what the stack depends on, and count what became of every transfer (an hour)
+	@exec $(BIN)/python -m tests.chaos $(OPTIONS)
 
 lint: $(VENV)/installed-dev ## Lint, check types, check that no migration is missing
 	@$(BIN)/ruff check .
@@ -32,13 +35,13 @@ screenshots: $(VENV)/installed-dev ## Make the pictures in docs/images from a ru
 	@exec $(BIN)/python -m devstack.screenshots
 
 lock: $(VENV)/installed ## Compile the hashed requirements (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 		--custom-compile-command "make lock" requirements.in --output-file requirements.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 		--custom-compile-command "make lock" requirements-dev.in --output-file requirements-dev.txt
 
 clean: ## Remove what was built and installed; state in ./var stays
-	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) tests/azurite/node_modules build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 
 $(VENV)/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name one: make PYTHON=python3.12")'
@@ -47,7 +50,10 @@ $(VENV)/installed: requirements.txt
 	@$(PIP) install --require-hashes -r requirements.txt
 	@touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+$(VENV)/installed-dev: requirements-dev.txt tests/azurite/package-lock.json $(VENV)/installed
 	@echo "Installing what the tests need."
 	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@npm ci --prefix tests/azurite --no-audit --no-fund --silent || { echo; \
+		echo "*** Azurite could not be installed: the tests against Azure's API are skipped, and fail in CI."; \
+		echo "*** It needs Node.js and npm; then: npm ci --prefix tests/azurite"; echo; } >&2
 	@touch $@

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 
 
 class CasProjectConfig(AppConfig):
@@ -7,3 +8,7 @@ class CasProjectConfig(AppConfig):
     def ready(self) -> None:
         """Register the system checks."""
         from casproject import checks  # noqa: F401
+
+
+class CasAdminConfig(AdminConfig):
+    default_site = "casproject.admin_site.CasAdminSite"

@@ -3,14 +3,19 @@
 import os
 
 from celery import Celery, signals
+from kombu.transport import TRANSPORT_ALIASES
 
 from casproject import embedded_broker, startup  # noqa: F401  (registers embedded://)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "casproject.settings")
 
+# By name, so that who uses no Redis does not load its client.
+TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "casproject.redis_broker:Transport"))
+
 app = Celery("casproject")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+app.autodiscover_tasks(related_name="upkeep_tasks")
 
 
 @signals.celeryd_init.connect
@@ -18,6 +23,14 @@ app.autodiscover_tasks()
 def refuse_wrong_settings(**kwargs: object) -> None:
     """Stop a worker or beat that is configured wrongly; Celery itself only warns."""
     startup.refuse_wrong_settings()
+
+
+@signals.worker_init.connect
+def share_metrics(**kwargs: object) -> None:
+    """Have what a worker counts shown by the web servers."""
+    from casproject.observability import process  # noqa: PLC0415  (needs the apps loaded)
+
+    process.begin_worker()
 
 
 @signals.setup_logging.connect

@@ -7,6 +7,11 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
+from casproject.observability.addresses import parse_networks
+
+MAX_DRAIN = 3600  # seconds
+SHORTEST_TOKEN = 16  # characters
+
 
 @register
 def check_secret_key(**kwargs: Any) -> list[CheckMessage]:
@@ -26,3 +31,48 @@ def check_data_dir(**kwargs: Any) -> list[CheckMessage]:
         return []
     message = f"CAS_DATA_DIR: {settings.CAS_DATA_DIR} is not a folder that can be written to."
     return [Error(message, hint="Create it, and give it to the user that this process runs as.", id="casproject.E002")]
+
+
+@register
+def check_metrics(**kwargs: Any) -> list[CheckMessage]:
+    """E010, E011: who may read the metrics cannot be read, or has a token that can be guessed."""
+    found: list[CheckMessage] = []
+    try:
+        parse_networks(settings.CAS_METRICS_ALLOW)
+    except ValueError as error:
+        hint = "Networks or addresses separated by commas, such as 127.0.0.0/8,::1,10.1.2.3."
+        found.append(Error(f"CAS_METRICS_ALLOW: {error}.", hint=hint, id="casproject.E010"))
+    if settings.CAS_METRICS_TOKEN and len(settings.CAS_METRICS_TOKEN) < SHORTEST_TOKEN:
+        message = f"CAS_METRICS_TOKEN has fewer than {SHORTEST_TOKEN} characters."
+        found.append(Error(message, hint="`openssl rand -hex 32` makes one.", id="casproject.E011"))
+    return found
+
+
+@register
+def check_log_format(**kwargs: Any) -> list[CheckMessage]:
+    """E012: a form of the log that there is not."""
+    if settings.CAS_LOG_FORMAT in {"plain", "json"}:
+        return []
+    return [Error("CAS_LOG_FORMAT must be plain or json.", hint="plain is the default.", id="casproject.E012")]
+
+
+@register
+def check_threads(**kwargs: Any) -> list[CheckMessage]:
+    """E003: transfers that wait for their clients could take every thread of a web process."""
+    if 0 < settings.CAS_MAX_TRANSFERS < settings.CAS_WEB_THREADS:
+        return []
+    message = (
+        f"CAS_MAX_TRANSFERS must be at least 1 and less than CAS_WEB_THREADS ({settings.CAS_WEB_THREADS}), "
+        f"not {settings.CAS_MAX_TRANSFERS}."
+    )
+    return [Error(message, hint="Health checks, the admin and refusals need threads too.", id="casproject.E003")]
+
+
+@register
+def check_drain(**kwargs: Any) -> list[CheckMessage]:
+    """E004: a server cannot drain for a negative time, or for longer than anybody waits."""
+    if 0 <= settings.CAS_DRAIN_SECONDS <= MAX_DRAIN:
+        return []
+    message = f"CAS_DRAIN_SECONDS must be 0 or more, {MAX_DRAIN} at most, not {settings.CAS_DRAIN_SECONDS:g}."
+    hint = "Somewhat longer than it takes a proxy to notice that /readyz fails, such as 10."
+    return [Error(message, hint=hint, id="casproject.E004")]

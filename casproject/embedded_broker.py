@@ -6,6 +6,7 @@ stops for good, and so it does after a full disk. Select it with CELERY_BROKER_U
 
 import uuid
 from pathlib import Path
+from queue import Empty
 from time import monotonic_ns
 from typing import Any
 
@@ -18,7 +19,7 @@ MAX_WAITING = 1000  # messages; Kombu lists all of them for each that it reads
 
 
 class Channel(filesystem.Channel):
-    """Differs in how a message is put, and makes its own folder."""
+    """Differs in how a message is put, outlives a folder that cannot be read, and makes its own."""
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
@@ -39,6 +40,12 @@ class Channel(filesystem.Channel):
         except OSError as error:
             partial.unlink(missing_ok=True)
             raise ChannelError(f"Cannot put a message into {self.data_folder_out}") from error
+
+    def _get(self, queue: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super()._get(queue, *args, **kwargs)
+        except OSError as error:
+            raise Empty from error  # a worker that met this would end; it looks again at its next poll
 
 
 class Transport(filesystem.Transport):

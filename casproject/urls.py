@@ -2,14 +2,15 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from casproject import health
+from casproject import openapi
 
+# Not here: /livez and /readyz, which casproject/health.py answers before any host is looked at.
 urlpatterns = [
+    path("", include("artifacts.urls")),  # first, for they are asked for most
+    path("api/", include("audit.urls")),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
-    path("livez", health.livez),
-    path("readyz", health.readyz),
-    path("", include("artifacts.urls")),
+    path("api/schema/", openapi.schema),
 ]
 
 handler400 = "artifacts.api_errors.bad_request"

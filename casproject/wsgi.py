@@ -1,15 +1,49 @@
 """The WSGI application, served by granian (see Procfile)."""
 
+import gc
 import os
+from collections.abc import Callable, Iterable
+from typing import Any
 
+from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "casproject.settings")
 
-application = get_wsgi_application()
+pages = get_wsgi_application()
 
+from artifacts import sweeping  # noqa: E402  (needs the apps loaded)
 from audit import nudge  # noqa: E402  (needs the apps loaded)
+from casproject import drain  # noqa: E402  (needs the apps loaded)
+from casproject.handlers import TransferHandler  # noqa: E402  (needs the apps loaded)
+from casproject.observability import access_log, process  # noqa: E402  (needs the apps loaded)
+from casproject.observability.edge import Edge  # noqa: E402  (needs the apps loaded)
+from casproject.observability.exchange import Exchange  # noqa: E402  (needs the apps loaded)
 from casproject.startup import refuse_wrong_settings  # noqa: E402  (needs the apps loaded)
 
 refuse_wrong_settings()
+_cross_origin = TransferHandler([*settings.TRANSFER_MIDDLEWARE, settings.CORS_MIDDLEWARE])
+_handlers = {
+    "artifacts": TransferHandler(settings.TRANSFER_MIDDLEWARE),
+    "download": _cross_origin,
+    "uploads": _cross_origin,
+}
+gc.freeze()  # what is loaded by now stays: no use in looking it through, which would stop all requests for it
 nudge.wake()  # for what an earlier process left in the journal
+sweeping.begin()  # and for what its uploads left
+drain.listen()
+process.begin_web()
+
+
+def _serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """Transfers go past the middleware that only pages need."""
+    if drain.has_begun():
+        start_response = drain.closing(start_response)
+    handler = _handlers.get(environ["PATH_INFO"].strip("/").partition("/")[0], pages)
+    return handler(environ, start_response)
+
+
+at_end: Callable[[Exchange], None] | None = None
+if settings.CAS_ACCESS_LOG:
+    at_end = access_log.write_json if settings.CAS_LOG_FORMAT == "json" else access_log.write_plain
+application = Edge(_serve, at_end)

@@ -68,6 +68,8 @@ class Stack:
             made = self._make_secrets()
         else:
             made = [line for line in self.env_file.read_text().splitlines() if not line.startswith("NATS_URL=")]
+        if not any(line.startswith("CAS_CHECKPOINT_KEY=") for line in made):
+            made.append(self._make_checkpoint_key())
         self._write([*made, f"NATS_URL={self.nats_url}"])
         environ.Env.read_env(str(self.env_file))
 
@@ -88,6 +90,10 @@ class Stack:
             f"CAS_ADMIN_PASSWORD={secrets.token_urlsafe(9)}",
         ]
 
+    def _make_checkpoint_key(self) -> str:
+        key = self.data_dir / "keys" / "checkpoint-private.pem"
+        return f"CAS_CHECKPOINT_KEY={key}" if key.exists() else _manage("make_checkpoint_key", str(key.parent))[0]
+
     def _write(self, lines: list[str]) -> None:
         new = self.env_file.with_suffix(".new")
         new.unlink(missing_ok=True)  # a leftover may be open to others
@@ -97,7 +103,11 @@ class Stack:
 
 
 def _make_keys(folder: Path) -> list[str]:
-    command = [sys.executable, str(PROJECT / "manage.py"), "make_keys", str(folder)]
+    return _manage("make_keys", str(folder))
+
+
+def _manage(*arguments: str) -> list[str]:
+    command = [sys.executable, str(PROJECT / "manage.py"), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
 
 

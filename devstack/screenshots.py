@@ -39,7 +39,7 @@ class Shot:
 SHOTS = [
     Shot("events-light.png", "/admin/audit/auditevent/"),
     Shot("events-dark.png", "/admin/audit/auditevent/", "dark"),
-    Shot("event-detail.png", "/admin/audit/auditevent/", is_detail=True),
+    Shot("event-detail.png", "/admin/audit/auditevent/?action=CASArtifactDownloaded", is_detail=True),
     Shot("artifacts.png", "/admin/artifacts/artifact/"),
     Shot("location.png", "/admin/artifacts/location/", is_detail=True),
 ]

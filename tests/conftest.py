@@ -1,16 +1,60 @@
 import io
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.dispatch import Signal
-from pytest_django import Settings
+from pytest_django import DjangoDbBlocker, Settings
 
+from artifacts import locations
 from artifacts.models import Location
 from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifact_uploaded
+from audit import journal, nudge, write_ahead
+from audit.write_ahead import WriteAheadLog
+from common import group_commit
 from tests.servers import NatsServer, PostgresServer
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test first: the others are run beside it, rather than before it."""
+    items.sort(key=lambda item: item.path.name != "test_outbox_postgres.py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_connection_is_left(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """PostgreSQL drops no test database that a thread, of group commit or of a test, is still connected to."""
+    yield
+    group_commit.stop()
+    if connection.vendor == "postgresql":
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute("""
+                SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()
+            """)
+
+
+@pytest.fixture(autouse=True)
+def _no_location_remembered() -> None:
+    locations.forget()
+
+
+@pytest.fixture(autouse=True)
+def write_ahead_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A write-ahead log of the test's own, which no thread takes into the trail behind its back."""
+    folder = tmp_path / "write-ahead"
+    log = WriteAheadLog()
+    monkeypatch.setattr(write_ahead, "_folder", lambda: folder)
+    for name, value in (("_log", log), ("append", log.append), ("take_in", log.take_in)):
+        monkeypatch.setattr(write_ahead, name, value)
+    monkeypatch.setattr(nudge, "wake", lambda: None)
+    monkeypatch.setattr(journal, "_held", deque())
+    yield folder
+    log.close()
 
 
 @pytest.fixture

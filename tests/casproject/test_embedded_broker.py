@@ -54,6 +54,17 @@ def test_message_comes_out_as_it_went_in(queue: SimpleQueue, folder: Path) -> No
     assert list(folder.iterdir()) == []
 
 
+def test_folder_that_cannot_be_read_holds_nothing_until_it_can(queue: SimpleQueue, folder: Path) -> None:
+    queue.put("kept")
+    elsewhere = folder.rename(folder.with_name("elsewhere"))
+    folder.touch()
+    with pytest.raises(Empty):
+        queue.get(timeout=0.1)
+    folder.unlink()
+    elsewhere.rename(folder)
+    assert queue.get(timeout=5).payload == "kept"
+
+
 def test_message_that_is_being_written_cannot_be_seen(
     queue: SimpleQueue, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,11 +29,11 @@ def settings_of(*names: str, **environment: str) -> list[object]:
     return values
 
 
-@pytest.mark.parametrize(("nats", "tasks"), [("", []), ("nats://127.0.0.1:1", ["audit.tasks.publish_pending"])])
-def test_outbox_is_swept_only_where_nats_is_configured(nats: str, tasks: list[str]) -> None:
+@pytest.mark.parametrize(("nats", "is_swept"), [("", False), ("nats://127.0.0.1:1", True)])
+def test_outbox_is_swept_only_where_nats_is_configured(nats: str, is_swept: bool) -> None:
     (schedule,) = settings_of("CELERY_BEAT_SCHEDULE", NATS_URL=nats)
     assert isinstance(schedule, dict)
-    assert [entry["task"] for entry in schedule.values()] == tasks
+    assert ("audit.tasks.publish_pending" in [entry["task"] for entry in schedule.values()]) is is_swept
 
 
 def test_broker_on_another_machine_is_given_up_on_soon() -> None:

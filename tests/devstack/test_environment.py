@@ -118,10 +118,11 @@ def test_prepared_environment_is_that_of_the_file(stack: Stack) -> None:
     assert {name: os.environ[name] for name in written} == written
     assert set(written) == {
         *("CAS_TOKEN_KEYS", "CAS_SECRET_KEY", "CAS_CREDENTIAL_KEYS", "CAS_SECURE_COOKIES"),
-        *("CAS_ADMIN_USER", "CAS_ADMIN_PASSWORD", "NATS_URL"),
+        *("CAS_ADMIN_USER", "CAS_ADMIN_PASSWORD", "CAS_CHECKPOINT_KEY", "NATS_URL"),
     }
     assert os.environ["CAS_DATA_DIR"] == str(stack.data_dir)
     assert Path(written["CAS_TOKEN_KEYS"]).exists()
+    assert Path(written["CAS_CHECKPOINT_KEY"]).exists()
 
 
 def test_what_a_developer_set_wins(stack: Stack) -> None:
@@ -173,3 +174,12 @@ def test_sbom_names_what_is_installed() -> None:
     sbom = make_sbom()
     assert (sbom["bomFormat"], sbom["specVersion"]) == ("CycloneDX", "1.6")
     assert any(component["purl"].startswith("pkg:pypi/django@5.2.") for component in sbom["components"])
+
+
+def test_stack_of_before_checkpoints_gets_a_key_for_them(stack: Stack) -> None:
+    stack.prepare()
+    written = stack.env_file.read_text().splitlines()
+    key = next(line for line in written if line.startswith("CAS_CHECKPOINT_KEY="))
+    stack.env_file.write_text("\n".join(line for line in written if line != key))
+    stack.prepare()
+    assert stack.env_file.read_text().splitlines().count(key) == 1

@@ -3,6 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.functional.nginx import Nginx
 from tests.functional.stack import LiveStack, Tenant
 from tests.servers import NatsServer
 
@@ -17,9 +18,20 @@ def _stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
 
 
 @pytest.fixture
-def stack(_stack: LiveStack) -> LiveStack:
+def stack(_stack: LiveStack) -> Iterator[LiveStack]:
     """A running stack, shared by all tests; whoever stops a part of it starts it again."""
-    return _stack
+    yield _stack
+    for leftover in _stack.incoming():
+        leftover.unlink(missing_ok=True)  # of a server that was killed: swept by age, not at once
+
+
+@pytest.fixture(scope="module")
+def nginx(stack: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    """The shipped nginx in front of a stack of the module's own."""
+    nginx = Nginx(tmp_path_factory.mktemp("nginx"), stack)
+    nginx.start()
+    yield nginx
+    nginx.stop()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import uuid
@@ -27,14 +28,14 @@ SECONDS = 30
 class LiveStack:
     """Starts what the Procfile names, one process each, so that a test can stop, freeze or kill any of them."""
 
-    def __init__(self, folder: Path, nats: NatsServer | None) -> None:
+    def __init__(self, folder: Path, nats: NatsServer | None, **environment: str) -> None:
         self.folder = folder
         self.nats = nats
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._commands = parse_procfile((PROJECT / "Procfile").read_text()).processes
-        self._environment = {
+        self.environment = {
             **os.environ,
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "DJANGO_SETTINGS_MODULE": "casproject.settings",
@@ -44,15 +45,16 @@ class LiveStack:
             "CAS_SECURE_COOKIES": "false",
             "NATS_URL": nats.url if nats else "",
             "PYTHONWARNINGS": "ignore",
+            **environment,
         }
         for name in ("CAS_SECRET_KEY", "CAS_TOKEN_KEYS", "CAS_CREDENTIAL_KEYS"):
-            self._environment.pop(name, None)
+            self.environment.pop(name, None)
 
     def prepare(self) -> None:
         """Keys, database, location, stream."""
         self.folder.mkdir(parents=True, exist_ok=True)
         keys = self.manage("make_keys")
-        self._environment |= dict(line.split("=", 1) for line in keys.splitlines())
+        self.environment |= dict(line.split("=", 1) for line in keys.splitlines())
         self.manage("migrate", "--verbosity", "0")
         self.manage("create_location", "default", "--folder", str(self.root))
         if self.nats:
@@ -73,7 +75,7 @@ class LiveStack:
             with (self.folder / f"{name}.log").open("ab") as log:
                 self._processes[name] = subprocess.Popen(
                     ["/bin/sh", "-c", self._commands[name]],
-                    env=self._environment,
+                    env=self.environment,
                     cwd=PROJECT,
                     stdout=log,
                     stderr=log,
@@ -81,6 +83,10 @@ class LiveStack:
                 )
         if "web" in (names or self._commands):
             wait_until(self._answers, SECONDS, "the web server is ready")
+
+    def limit_files(self, name: str, blocks: int) -> None:
+        """Let a process, from its next start on, write no file larger than so many blocks of 512 bytes."""
+        self._commands[name] = f"ulimit -f {blocks}; {self._commands[name]}"
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a process and all it started."""
@@ -91,19 +97,29 @@ class LiveStack:
         self.signal(name, signal.SIGKILL)
         self._processes.pop(name).wait()
 
-    def stop(self) -> None:
-        for process in self._processes.values():
+    def retire(self, name: str) -> int:
+        """SIGTERM to the first process alone, as systemd, Docker and Kubernetes send it; its exit status."""
+        process = self._processes.pop(name)
+        process.terminate()
+        return process.wait(3 * SECONDS)
+
+    def end(self, *names: str) -> None:
+        """Ask these processes to end, or all, and wait until they have."""
+        ended = [self._processes.pop(name) for name in names or list(self._processes) if name in self._processes]
+        for process in ended:
             os.killpg(process.pid, signal.SIGTERM)
-        for process in self._processes.values():
+        for process in ended:
             process.wait(SECONDS)
-        self._processes.clear()
+
+    def stop(self) -> None:
+        self.end()
         if self.nats:
             self.nats.stop()
 
     def manage(self, *arguments: str) -> str:
         """What a manage.py command prints."""
         command = [sys.executable, str(PROJECT / "manage.py"), *arguments]
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -130,10 +146,17 @@ class LiveStack:
         hexdigest = digest_of(content).hex
         return self.root / "sha256" / hexdigest[:2] / hexdigest
 
+    def running(self) -> list[str]:
+        """The names of the processes that were started and not ended."""
+        return list(self._processes)
+
+    def processes(self, name: str) -> list[str]:
+        """The ids of a process and all it started."""
+        return subprocess.check_output(["pgrep", "-g", str(self._processes[name].pid)], text=True).split()
+
     def web_memory(self) -> int:
         """Peak resident bytes of the largest web process."""
-        pids = subprocess.check_output(["pgrep", "-g", str(self._processes["web"].pid)], text=True).split()
-        peaks = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
+        peaks = [Path(f"/proc/{pid}/status").read_text() for pid in self.processes("web")]
         return max(int(peak.split("VmHWM:")[1].split()[0]) * 1024 for peak in peaks)
 
     def _answers(self) -> bool:
@@ -164,10 +187,36 @@ class Tenant:
         url = f"{self.stack.url}/artifacts/{digest_of(content)}"
         return requests.get(url, headers={**self.headers(DOWNLOADER), **headers}, timeout=SECONDS)
 
+    def open_download(self, content: bytes) -> "RawRequest":
+        """Ask for an artifact, and leave the reading to the test."""
+        fields = {"Host": "127.0.0.1", **self.headers(DOWNLOADER)}
+        return RawRequest(self.stack.port, f"GET /artifacts/{digest_of(content)} HTTP/1.1", fields)
+
     def open_upload(self, path: str, method: str = "PUT", **headers: str) -> "RawRequest":
         """Send a request's head, and leave its body to the test."""
         fields = {"Host": "127.0.0.1", **self.headers(UPLOADER), **{k.replace("_", "-"): v for k, v in headers.items()}}
         return RawRequest(self.stack.port, f"{method} {path} HTTP/1.1", fields)
+
+    def stall_upload(self) -> "tuple[RawRequest, bool]":
+        """An upload without its body, and whether the server waits for that; else it was refused."""
+        path = f"/artifacts/{digest_of(b'another')}"
+        upload = self.open_upload(path, Content_Length="7", Expect="100-continue")
+        return upload, upload.peek(SECONDS).startswith(b"HTTP/1.1 100")
+
+    def admitted(self) -> int:
+        """How many uploads the server would take of this organization now; each is begun, and over on return."""
+        taken: list[RawRequest] = []
+        upload, is_taken = self.stall_upload()
+        while is_taken:
+            taken.append(upload)
+            upload, is_taken = self.stall_upload()
+        assert upload.answer().status == 503
+        upload.leave()
+        for upload in taken:
+            upload.send(b"7 bytes")
+            assert upload.answer().status == 422  # by now its slot is free
+            upload.leave()
+        return len(taken)
 
     def rows(self) -> list[dict[str, Any]]:
         return self.stack.rows(self.organization)
@@ -186,8 +235,10 @@ class Tenant:
 class RawRequest:
     """A request by hand, for what well-behaved clients do not do."""
 
-    def __init__(self, port: int, line: str, headers: dict[str, str]) -> None:
+    def __init__(self, port: int, line: str, headers: dict[str, str], tls: ssl.SSLContext | None = None) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
+        if tls:
+            self._socket = tls.wrap_socket(self._socket, server_hostname="localhost")
         fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._socket.sendall(f"{line}\r\n{fields}\r\n".encode())
 

@@ -79,6 +79,7 @@ def test_run_prints_what_works_stops_cleanly_and_finds_everything_again(
     devstack: DevelopmentStack, tmp_path: Path
 ) -> None:
     devstack.start()
+    wait_until(lambda: re.search("maintenance .* ready", devstack.output), SECONDS, "the maintenance worker is ready")
     upload, download = re.findall(r"^curl .*$", devstack.output, re.MULTILINE)
     readme = (PROJECT / "README.md").read_bytes()
 
@@ -100,10 +101,27 @@ def test_run_prints_what_works_stops_cleanly_and_finds_everything_again(
     second = devstack.run("bash", "-c", upload)
     assert '"skipped":true' in second.stdout, second
     wait_until(lambda: len(stream(devstack)) == 3, SECONDS, "the new event follows the old ones")
+    assert_trail_verifies_against_the_stream(devstack, tmp_path / "stream")
 
 
 def stream(devstack: DevelopmentStack) -> list[str]:
-    return devstack.run(str(BIN / "python"), "manage.py", "audit_stream", "read").stdout.splitlines()
+    """What is in the stream of transfers; checkpoints of the trail come in between."""
+    lines = devstack.run(str(BIN / "python"), "manage.py", "audit_stream", "read").stdout.splitlines()
+    return [line for line in lines if "audit.casartifact." in line]
+
+
+def assert_trail_verifies_against_the_stream(devstack: DevelopmentStack, copy: Path) -> None:
+    manage = (str(BIN / "python"), "manage.py")
+
+    def checkpoint_is_published() -> bool:
+        copy.write_text(devstack.run(*manage, "audit_stream", "read").stdout)
+        return "CASTrailCheckpointed" in copy.read_text()
+
+    wait_until(checkpoint_is_published, SECONDS, "a checkpoint is in the stream")
+    key = Path(devstack.environment["CAS_DATA_DIR"]) / "keys" / "checkpoint-public.pem"
+    done = devstack.run(*manage, "verify_trail", "--public-key", str(key), "--checkpoint", str(copy))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "checkpoints that were given are in the trail" in done.stdout
 
 
 def assert_login_works(devstack: DevelopmentStack) -> None:

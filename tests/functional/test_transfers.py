@@ -31,6 +31,23 @@ def test_what_was_put_comes_back(tenant: Tenant, content: bytes) -> None:
     assert "filename*=utf-8''a%20name%20with%20spaces" in answer.headers["Content-Disposition"]
 
 
+def test_every_answer_says_its_length(stack: LiveStack, tenant: Tenant, content: bytes) -> None:
+    answers = [
+        tenant.put(content),
+        tenant.put(content),
+        tenant.get(content),
+        tenant.get(b"never stored"),
+        tenant.get(content, Range="bytes=999999999-"),
+        requests.put(f"{stack.url}/artifacts/{digest_of(content)}", content, timeout=SECONDS),
+        requests.get(f"{stack.url}/artifacts/nonsense", headers=tenant.headers(DOWNLOADER), timeout=SECONDS),
+        requests.options(f"{stack.url}/uploads/", timeout=SECONDS),
+    ]
+    assert [answer.status_code for answer in answers] == [201, 200, 200, 404, 416, 401, 400, 204]
+    for answer in answers:
+        assert "Transfer-Encoding" not in answer.headers
+        assert answer.status_code == 204 or answer.headers["Content-Length"] == str(len(answer.content))
+
+
 def test_empty_artifact_goes_up_and_comes_down(tenant: Tenant, stack: LiveStack) -> None:
     answer = requests.post(f"{stack.url}/artifacts/", b"", headers=tenant.headers(UPLOADER), timeout=SECONDS)
     assert answer.status_code in {200, 201}

@@ -1,0 +1,43 @@
+"""Forms sent slowly must not take all threads either: anybody may send one to the admin's login page."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+
+from artifacts.admission import Slots
+from artifacts.api_errors import RETRY_AFTER
+from artifacts.exceptions import Busy
+from artifacts.views import ArtifactAPIView
+
+_FORMS = Slots(max(2, (settings.CAS_WEB_THREADS - settings.CAS_MAX_TRANSFERS) // 2))
+
+
+class LimitForms:
+    """Bounds the requests with a body that are under way, but for the API's, which has bounds of its own.
+
+    Before Django's CSRF check, which is the first to read a form.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        try:
+            return self._get_response(request)
+        finally:
+            if slot := getattr(request, "form_slot", None):
+                slot.release()
+
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
+        has_body = request.META.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in request.META
+        if not has_body or issubclass(getattr(view, "cls", object), ArtifactAPIView):
+            return None
+        try:
+            request.form_slot = _FORMS.take("forms")  # type: ignore[attr-defined]
+        except Busy as error:
+            return HttpResponse(
+                str(error), status=error.status, content_type="text/plain", headers={"Retry-After": str(RETRY_AFTER)}
+            )
+        return None

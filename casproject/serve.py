@@ -1,0 +1,46 @@
+"""granian's command with an end in two steps: `python -m casproject.serve <granian's arguments>`.
+
+On SIGTERM granian closes its port and every idle connection at once, and a request that a proxy has just sent there is
+lost. So for CAS_DRAIN_SECONDS the processes first serve on, while `/readyz` answers 503 and no connection is kept:
+time for proxies to go elsewhere. Then granian ends as it does: transfers that are under way finish within
+`--workers-kill-timeout`, and are cut after it. A second signal skips the first step.
+"""
+
+import os
+import signal
+import threading
+from typing import Any
+
+from django.conf import settings
+from granian import cli, server
+
+from casproject import drain
+
+
+class DrainingServer(server.Server):  # type: ignore[misc, valid-type]  # one of two, by platform
+    """Hands the signal on to granian when the processes have drained."""
+
+    is_draining = False
+
+    def signal_handler_interrupt(self, *args: Any, **kwargs: Any) -> None:
+        if self.is_draining or not settings.CAS_DRAIN_SECONDS:
+            super().signal_handler_interrupt()
+            return
+        self.is_draining = True
+        for worker in self.wrks:
+            os.kill(worker.inner.pid, drain.SIGNAL)
+        timer = threading.Timer(settings.CAS_DRAIN_SECONDS, super().signal_handler_interrupt)
+        timer.daemon = True
+        timer.start()
+
+
+def main() -> None:
+    """Serve until a signal ends it."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "casproject.settings")
+    signal.signal(drain.SIGNAL, signal.SIG_IGN)  # of the processes too, until each has its own handler
+    cli.Server = DrainingServer  # type: ignore[attr-defined]  # what its command starts
+    cli.entrypoint()  # type: ignore[no-untyped-call]
+
+
+if __name__ == "__main__":
+    main()

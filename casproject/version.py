@@ -1,0 +1,3 @@
+"""What is running."""
+
+VERSION = "0.1.0"

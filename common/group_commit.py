@@ -1,0 +1,190 @@
+"""Group commit: rows that many threads want written at once share one transaction, and its one fsync.
+
+One thread a process writes, so that requests neither fight for SQLite's write lock nor each pay for a commit:
+whoever comes while a group is being committed is in the next (DeWitt et al., "Implementation Techniques for
+Main Memory Database Systems", 1984).
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from django.db import connection
+
+from common.transactions import write_transaction
+
+PATIENCE = 1.0  # seconds a group may take before others no longer wait for theirs
+LONGEST_GROUP = 500  # rows
+
+Insert = Callable[[Sequence[Any]], object]
+
+
+class CommitTimeout(Exception):
+    """The database has not taken what it was given in time; it may still do so."""
+
+
+class Ticket:
+    """One row on its way into the database."""
+
+    def __init__(self, insert: Insert, row: Any) -> None:
+        self.insert = insert
+        self.row = row
+        self.is_abandoned = False
+        self._error: BaseException | None = None
+        self._pending = threading.Lock()
+        self._pending.acquire()
+
+    def settle(self, error: BaseException | None = None) -> None:
+        """Tell who waits that the row is committed, or why not."""
+        self._error = error
+        self._pending.release()
+
+    def wait(self, seconds: float = PATIENCE) -> None:
+        """Return once the row is committed; raise CommitTimeout, or what the database raised."""
+        if not self._pending.acquire(timeout=seconds):
+            raise CommitTimeout
+        self._pending.release()
+        if self._error is not None:
+            raise self._error
+
+
+class GroupCommit:
+    """A queue of rows and the daemon thread that writes them; started by the first row, and again after a fork."""
+
+    def __init__(self) -> None:
+        self._reset()
+        # A lock that some thread held at the fork would stay locked in the child for ever.
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        self._queue: SimpleQueue[list[Ticket]] = SimpleQueue()
+        self._deferred = threading.local()
+        self._lock = threading.Lock()
+        self._pid: int | None = None
+        self._thread: threading.Thread | None = None
+        self._busy_since: float | None = None
+
+    def write(self, insert: Insert, row: Any) -> None:
+        """Have `insert` called with a list that holds this row, and return when it is committed.
+
+        What the thread has deferred goes along. Inside a transaction of the caller the row becomes part of that.
+        `insert` must bear being called again with the same rows: a commit that broke off may have happened.
+        Raises django.db.Error, or CommitTimeout: then the row will not be written, unless it was being written.
+        """
+        ticket = Ticket(insert, row)
+        tickets = [*self._take_deferred(), ticket]
+        if connection.in_atomic_block:
+            _join_transaction(tickets)
+        elif self._is_stuck():
+            self._enqueue(tickets[:-1])
+            raise CommitTimeout
+        else:
+            self._enqueue(tickets)
+        try:
+            ticket.wait(PATIENCE)
+        except CommitTimeout:
+            ticket.is_abandoned = True
+            raise
+
+    def defer(self, insert: Insert, row: Any) -> Ticket:
+        """The same for a row that may wait for the thread's next `write`, or for `flush`."""
+        ticket = Ticket(insert, row)
+        self._deferred.__dict__.setdefault("tickets", []).append(ticket)
+        return ticket
+
+    def flush(self) -> None:
+        """Send what the thread has deferred and no `write` has taken along."""
+        tickets = self._take_deferred()
+        if connection.in_atomic_block:
+            _join_transaction(tickets)
+        else:
+            self._enqueue(tickets)
+
+    def _take_deferred(self) -> list[Ticket]:
+        tickets: list[Ticket] = self._deferred.__dict__.pop("tickets", [])
+        return tickets
+
+    def _enqueue(self, tickets: list[Ticket]) -> None:
+        if not tickets:
+            return
+        self._queue.put(tickets)
+        if self._pid != os.getpid():
+            self._start()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._pid != os.getpid():
+                self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
+                self._thread.start()
+                self._pid = os.getpid()
+
+    def _is_stuck(self) -> bool:
+        since = self._busy_since
+        return since is not None and time.monotonic() - since > PATIENCE
+
+    def stop(self) -> None:
+        """Let the thread finish what it was given, close its connection and end; the next row starts another."""
+        if self._pid == os.getpid() and self._thread is not None:
+            self._queue.put([])
+            self._thread.join()
+            self._pid = None
+
+    def _run(self) -> None:
+        while tickets := self._next_group():
+            self._busy_since = time.monotonic()
+            try:
+                _commit(tickets)
+            finally:
+                self._busy_since = None
+        connection.close()
+
+    def _next_group(self) -> list[Ticket]:
+        tickets = self._queue.get()
+        while len(tickets) < LONGEST_GROUP:
+            try:
+                tickets += self._queue.get_nowait()
+            except Empty:
+                break
+        return tickets
+
+
+def _commit(tickets: list[Ticket]) -> None:
+    tickets = [ticket for ticket in tickets if not ticket.is_abandoned]
+    error = _try_to_commit(tickets)
+    if error is not None and not connection.is_usable():
+        connection.close()  # lost since the last group, perhaps long ago
+        error = _try_to_commit(tickets)
+    if error is not None and len(tickets) > 1 and connection.is_usable() and "locked" not in str(error):
+        for ticket in tickets:  # one row that no database would take must not take others with it
+            ticket.settle(_try_to_commit([ticket]))
+        return
+    for ticket in tickets:
+        ticket.settle(error)
+
+
+def _try_to_commit(tickets: list[Ticket]) -> Exception | None:
+    groups: dict[Insert, list[Any]] = {}
+    for ticket in tickets:
+        groups.setdefault(ticket.insert, []).append(ticket.row)
+    try:
+        with write_transaction():
+            for insert, rows in groups.items():
+                insert(rows)
+    except Exception as error:  # noqa: BLE001  (whatever it is, it is for those who wait; the thread must live)
+        return error
+    return None
+
+
+def _join_transaction(tickets: list[Ticket]) -> None:
+    for ticket in tickets:
+        ticket.settle(_try_to_commit([ticket]))
+
+
+_group_commit = GroupCommit()
+write = _group_commit.write
+defer = _group_commit.defer
+flush = _group_commit.flush
+stop = _group_commit.stop

@@ -1,0 +1,128 @@
+"""Group commit: shared transactions, failures that stay where they belong, and a database that does not answer."""
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import DataError, IntegrityError
+
+from common import group_commit
+from common.group_commit import CommitTimeout, GroupCommit
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a machine with other work needs."""
+    monkeypatch.setattr(group_commit, "PATIENCE", 30.0)
+
+
+def insert(names: Sequence[str]) -> None:
+    Group.objects.bulk_create([Group(name=name) for name in names])
+
+
+def names() -> set[str]:
+    return set(Group.objects.values_list("name", flat=True))
+
+
+def test_row_is_committed_when_write_returns() -> None:
+    group_commit.write(insert, "one")
+    assert names() == {"one"}
+
+
+def test_many_threads_share_few_transactions() -> None:
+    calls: list[int] = []
+
+    def count(rows: Sequence[str]) -> None:
+        calls.append(len(rows))
+        time.sleep(0.02)
+        insert(rows)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda number: group_commit.write(count, f"row {number}"), range(64)))
+    assert len(names()) == 64
+    assert sum(calls) == 64
+    assert len(calls) < 32
+
+
+def test_row_that_no_database_would_take_fails_alone() -> None:
+    started = threading.Event()
+
+    def insert_slowly(rows: Sequence[str]) -> None:
+        started.set()
+        time.sleep(0.1)
+        if "bad" in rows:
+            raise DataError("this one is bad")
+        insert(rows)
+
+    def write(name: str) -> str:
+        try:
+            group_commit.write(insert_slowly, name)
+        except DataError:
+            return "refused"
+        return "taken"
+
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(write, "first")
+        started.wait()
+        outcomes = list(pool.map(write, ["a", "bad", "b"]))
+    assert (first.result(), outcomes) == ("taken", ["taken", "refused", "taken"])
+    assert names() == {"first", "a", "b"}
+
+
+def test_error_is_raised_where_it_was_asked_for() -> None:
+    group_commit.write(insert, "twice")
+    with pytest.raises(IntegrityError):
+        group_commit.write(insert, "twice")
+
+
+def test_deferred_row_goes_along_with_the_next() -> None:
+    ticket = group_commit.defer(insert, "deferred")
+    assert names() == set()
+    group_commit.write(insert, "written")
+    ticket.wait()
+    assert names() == {"deferred", "written"}
+
+
+def test_deferred_row_that_nothing_takes_along_is_flushed() -> None:
+    ticket = group_commit.defer(insert, "deferred")
+    group_commit.flush()
+    ticket.wait()
+    assert names() == {"deferred"}
+
+
+def test_database_that_does_not_answer_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "PATIENCE", 0.1)
+    group = GroupCommit()
+    is_back = threading.Event()
+
+    def hang(rows: Sequence[str]) -> None:
+        is_back.wait(10)
+        insert(rows)
+
+    ticket = group.defer(hang, "kept for later")
+    group.flush()
+    with pytest.raises(CommitTimeout):
+        ticket.wait(0.2)
+    began = time.monotonic()
+    for _ in range(100):
+        with pytest.raises(CommitTimeout):
+            group.write(insert, "given up")
+    assert time.monotonic() - began < 5  # one by one they would have taken ten
+    is_back.set()
+    monkeypatch.setattr(group_commit, "PATIENCE", 30.0)
+    ticket.wait(30)
+    group.write(insert, "after")
+    group.stop()
+    assert names() == {"kept for later", "after"}
+
+
+def test_thread_that_was_stopped_is_started_again() -> None:
+    group_commit.write(insert, "before")
+    group_commit.stop()
+    group_commit.write(insert, "after")
+    assert names() == {"before", "after"}
