@@ -47,11 +47,17 @@ class Location(models.Model):
     used_bytes = models.PositiveBigIntegerField(
         default=0, editable=False, help_text="Bytes stored or being stored; kept only where there is a quota."
     )
+    proof_of_possession = models.BooleanField(
+        default=False,
+        db_default=False,  # rows of the version before, while it still runs
+        help_text="Whoever uploads must send the whole artifact before being told that it is there already.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["backend", "name"], name="one_location_per_name")]
+        permissions = [("test_location", "Can test locations")]
 
     def __str__(self) -> str:
         return f"{self.backend}/{self.name}"
@@ -121,6 +127,7 @@ class Artifact(models.Model):
     class Meta:
         # The digest first, so that the index also serves a search by its beginning.
         constraints = [models.UniqueConstraint(fields=["digest", "location"], name="one_artifact_per_digest")]
+        permissions = [("download_artifact", "Can download artifacts by hand")]
 
     def __str__(self) -> str:
         return f"sha256:{self.digest}"

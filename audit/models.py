@@ -14,6 +14,7 @@ from django.utils import timezone
 from audit import chain
 from audit.act_events import ActEvent
 from audit.events import Action, Event
+from audit.organization_models import Organization, OrganizationLimit
 from audit.report_models import LastPublished, StreamReport, WorkerBeat
 from common.prepared import prepared_cursor
 
@@ -23,6 +24,8 @@ __all__ = [
     "AuditEventQuerySet",
     "Granularity",
     "LastPublished",
+    "Organization",
+    "OrganizationLimit",
     "RemovedEvents",
     "State",
     "StreamReport",
@@ -287,6 +290,7 @@ class UsageTotal(models.Model):
             )
         ]
         indexes = [models.Index(fields=["org_id", "granularity", "start"], name="audit_usage_organization")]
+        permissions = [("export_usagetotal", "Can export usage")]
 
     def __str__(self) -> str:
         return f"{self.org_id} {self.kind} {self.granularity} {self.start:%Y-%m-%d %H:%M}"
