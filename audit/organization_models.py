@@ -11,6 +11,7 @@ class Organization(models.Model):
     display_name = models.CharField(max_length=200, blank=True)
 
     class Meta:
+        db_table = "audit_named_organization"  # an index of the events has the name that Django would choose
         ordering = ["display_name", "org_id"]
 
     def __str__(self) -> str:

@@ -15,6 +15,7 @@ def find_last_published(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
+    safe_because = 'it reads the old tables and writes to a new one'
 
     dependencies = [
         ('audit', '0003_event_indexes'),

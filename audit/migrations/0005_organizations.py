@@ -20,6 +20,7 @@ class Migration(migrations.Migration):
                 ('display_name', models.CharField(blank=True, max_length=200)),
             ],
             options={
+                'db_table': 'audit_named_organization',
                 'ordering': ['display_name', 'org_id'],
             },
         ),
