@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
+from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -19,15 +20,28 @@ from audit.models import AuditEvent, Organization, UsageTotal
 from audit.organization_ranking import Measure
 from audit.usage import Usage
 from common.sizes import format_binary
+from common.visible_text import visible
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Organization]
+    ModelForm = forms.ModelForm[Organization]
 else:
     ModelAdmin = admin.ModelAdmin
+    ModelForm = forms.ModelForm
+
+
+class OrganizationForm(ModelForm):
+    """Shows even in its field what a name that came here another way hides."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if name := self.initial.get("display_name"):
+            self.initial["display_name"] = visible(name)
 
 
 @admin.register(Organization)
 class OrganizationAdmin(ModelAdmin):
+    form = OrganizationForm
     search_fields = ["display_name"]
     search_help_text = "A part of its name, or its id or the first digits of that"
     list_per_page = 50
@@ -66,7 +80,7 @@ class OrganizationAdmin(ModelAdmin):
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         if not request.user.has_perm("audit.view_usagetotal"):
             return ["name"]
-        return ["name", "uploaded", "downloaded", "moved", "saved", "ratio", "transfers"]
+        return ["name", "moved", "uploaded", "downloaded", "saved", "ratio", "transfers"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Organization]:
         return access.within(request.user, super().get_queryset(request), "org_id")
@@ -95,8 +109,8 @@ class OrganizationAdmin(ModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Organization | None = None) -> list[str]:
         return ["org_id"] if obj else []
 
-    def get_fields(self, request: HttpRequest, obj: Organization | None = None) -> list[Any]:
-        return ["display_name", "org_id"] if obj else ["org_id", "display_name"]
+    def get_fieldsets(self, request: HttpRequest, obj: Organization | None = None) -> list[Any]:
+        return [("Name", {"fields": ["display_name", "org_id"] if obj else ["org_id", "display_name"]})]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -108,6 +122,7 @@ class OrganizationAdmin(ModelAdmin):
         if organization is None:
             raise Http404
         more = organization_page.context(request, organization)
+        more["show_save_and_add_another"] = False
         return super().change_view(request, object_id, form_url, {**more, **(extra_context or {})})
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -151,6 +166,10 @@ class OrganizationAdmin(ModelAdmin):
             return format_html("<code>{}</code>", organization.pk)
         return render_to_string("admin/cells/file_name.html", {"name": organization.display_name})
 
+    @admin.display(description="total", ordering=f"-{Measure.MOVED}")
+    def moved(self, organization: Organization) -> str:
+        return _bytes(organization, "moved_bytes")
+
     @admin.display(description="uploaded", ordering=f"-{Measure.UPLOADED}")
     def uploaded(self, organization: Organization) -> str:
         return _bytes(organization, "uploaded_bytes")
@@ -158,10 +177,6 @@ class OrganizationAdmin(ModelAdmin):
     @admin.display(description="downloaded", ordering=f"-{Measure.DOWNLOADED}")
     def downloaded(self, organization: Organization) -> str:
         return _bytes(organization, "downloaded_bytes")
-
-    @admin.display(description="both", ordering=f"-{Measure.MOVED}")
-    def moved(self, organization: Organization) -> str:
-        return _bytes(organization, "moved_bytes")
 
     @admin.display(description="saved by dedup", ordering=f"-{Measure.SAVED}")
     def saved(self, organization: Organization) -> str:

@@ -92,7 +92,8 @@ def test_list_has_all_organizations_those_with_the_most_first(everyone: Client) 
         ("-0", [SMALL, IDLE, BIG]),
         ("1", [BIG, SMALL, IDLE]),
         ("-1", [IDLE, SMALL, BIG]),
-        ("2", [BIG, IDLE, SMALL]),
+        ("2", [BIG, SMALL, IDLE]),
+        ("3", [BIG, IDLE, SMALL]),
         ("4", [BIG, IDLE, SMALL]),
         ("6", [BIG, SMALL, IDLE]),
         ("5", [BIG, SMALL, IDLE]),  # no column to order by
@@ -209,7 +210,7 @@ def test_name_that_got_there_otherwise_is_shown_escaped(everyone: Client) -> Non
     Organization.objects.filter(pk=BIG).update(display_name=HOSTILE)
     for address in (LIST, page_of(BIG), page_of(BIG, "history")):
         page = everyone.get(address).content.decode()
-        assert "\u202e" not in page.replace('value="&lt;script&gt;x&lt;/script&gt;\u202egpj"', "")
+        assert "\u202e" not in page
         assert "<script>x" not in page
         assert "\\u202e" in page
 
