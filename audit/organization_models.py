@@ -36,3 +36,21 @@ class OrganizationLimit(models.Model):
 
     def __str__(self) -> str:
         return f"limit of {self.user}"
+
+
+class OrganizationRanking(models.Model):
+    """Who did the most in a preset period, as a worker last found: for periods with too many totals to add up at once.
+
+    One row for each period and measure of audit/organization_ranking.py.
+    """
+
+    period = models.CharField(max_length=10)
+    measure = models.CharField(max_length=20)
+    ranked_at = models.DateTimeField()
+    organizations = models.JSONField(help_text="Ids, the most first.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["period", "measure"], name="audit_organization_ranking")]
+
+    def __str__(self) -> str:
+        return f"{self.measure} of {self.period}"

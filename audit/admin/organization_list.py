@@ -1,7 +1,7 @@
 """The list of organizations: each with its usage of a period, in order of that or of its name.
 
-No page costs more for there being many: what they are ordered by is either an index (names) or the first few of a
-sum (usage), and sums are made for the organizations of a page.
+No page costs much more for there being many: they are in the order of an index (names), or the first are in that of
+a ranking (usage) and the others follow; and usage is added up for the organizations of a page.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from django.http import HttpRequest
 
 from audit import access, organization_ranking, organization_usage, periods
 from audit.models import Organization
-from audit.organization_ranking import Measure
+from audit.organization_ranking import Measure, Ranking
 
 NAME = "name"
 _DEFAULT = Measure.MOVED
@@ -90,10 +90,10 @@ class OrganizationChangeList(ChangeList):
         by, is_descending = self._order()
         # Whether somebody may see them all, the database need not compare them one by one.
         among = self.queryset if self.query or access.organizations_of(request.user) is not None else None
-        self.ranking = [] if by == NAME else organization_ranking.ranked(Measure(by), self.period, among)
-        self.is_cut_off = len(self.ranking) == organization_ranking.MOST
+        self.ranking = Ranking([]) if by == NAME else organization_ranking.ranked(Measure(by), self.period, among)
+        self.is_cut_off = len(self.ranking.organizations) == organization_ranking.MOST
         is_reversed = is_descending if by == NAME else not is_descending
-        rows = InOrder(self.queryset, self.ranking, is_reversed=is_reversed)
+        rows = InOrder(self.queryset, self.ranking.organizations, is_reversed=is_reversed)
         self.paginator = Paginator(cast(Any, rows), self.list_per_page)
         self.result_count = self.full_result_count = self.paginator.count
         self.show_full_result_count = self.show_admin_actions = self.can_show_all = False
