@@ -10,14 +10,15 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.utils import timezone
+from django.utils.text import smart_split, unescape_string_literal
 
-from audit import event_filters
+from audit import event_filters, organizations
 from audit.event_filters import EventFilter
 from audit.models import AuditEvent, Organization, State
 
 PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30), "90d": timedelta(days=90)}
 PERIOD_WORDS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days"}
-MOST_NAMED = 50  # organizations that a part of a name may stand for
+MOST_OFFERED = 100
 NOTHING = EventFilter(organizations=frozenset())
 _UNMISTAKABLE = 8  # hex digits that are a digest's rather than part of a file name, when a digest has them
 _ANY = [("", "any")]
@@ -43,8 +44,6 @@ class _Parsed(forms.CharField):
 class EventForm(forms.Form):
     """The parameters of `/api/events/`, and `q` and `period`. `organization` also takes a display name."""
 
-    template_name = "admin/audit/auditevent/fields.html"
-
     q = forms.CharField(required=False, max_length=500, label="Search")
     period = forms.ChoiceField(choices=[*_ANY, *PERIOD_WORDS.items()], required=False, label="Last")
     to = _Parsed(event_filters.parse_time, max_length=40, label="Until (UTC)")
@@ -61,9 +60,9 @@ class EventForm(forms.Form):
     file_name = forms.CharField(required=False, max_length=255, strip=False)
     digest = _Parsed(event_filters.parse_digest, max_length=80)
 
-    def __init__(self, data: Any, organizations: frozenset[UUID] | None) -> None:
+    def __init__(self, data: Any, seen: frozenset[UUID] | None) -> None:
         super().__init__(data, label_suffix="")
-        self._seen = organizations
+        self._seen = seen
         begin = _Parsed(event_filters.parse_time, max_length=40, label="From (UTC)")
         fields = dict(self.fields.items())
         self.fields.clear()
@@ -90,6 +89,10 @@ class EventForm(forms.Form):
         named = Organization.objects.exclude(display_name="")
         return named if self._seen is None else named.filter(pk__in=self._seen)
 
+    def choices(self) -> QuerySet[Organization]:
+        """Some of them, to be offered."""
+        return self.named()[:MOST_OFFERED]
+
     def asked(self) -> EventFilter:
         """What is asked of the trail; of a form that is not valid, nothing is found."""
         if not self.is_valid():
@@ -111,34 +114,33 @@ class EventForm(forms.Form):
 
     def _of_organization(self, text: str) -> EventFilter:
         """By its id, or by its display name or a part of that."""
-        if (identifier := _uuid(text)) is not None:
-            return EventFilter(organization=identifier)
         found = self._organizations(text)
         return EventFilter(organization=found[0]) if len(found) == 1 else EventFilter(organizations=frozenset(found))
 
     def _organizations(self, text: str) -> list[UUID]:
+        """Exactly so named if one is, else all that may be meant."""
         exactly = list(self.named().filter(display_name__iexact=text).values_list("pk", flat=True)[:2])
-        if len(exactly) == 1:
-            return exactly
-        return list(self.named().filter(display_name__icontains=text).values_list("pk", flat=True)[:MOST_NAMED])
+        return exactly if len(exactly) == 1 else organizations.ids_named(text, self._seen)
 
     def _of_search(self, text: str) -> EventFilter:
-        """A digest or its beginning, an id of an organization or event; else part of a file's or organization's name."""
+        """A digest or its beginning, an organization's or event's id; else part of a file or organization name."""
         if (identifier := _uuid(text)) is not None:
             is_event = AuditEvent.objects.filter(event_id=identifier).exists()
             return EventFilter(indexed=Q(event_id=identifier)) if is_event else EventFilter(organization=identifier)
+        found = Q(org_id__in=self._organizations(text))
         try:
             digest = event_filters.parse_digest(text)
         except ValueError:
-            digest = ""
-        if digest and (text.lower().startswith("sha256:") or _is_known(digest)):
-            return EventFilter.of({"digest": digest})
-        if text.lower().startswith("sha256:"):
-            return NOTHING  # what begins so and is no digest is no name either
+            if text.lower().startswith("sha256:"):
+                return NOTHING  # what begins so and is no digest is no name either
+        else:
+            if text.lower().startswith("sha256:") or _is_known(digest):
+                return EventFilter.of({"digest": digest})
+            found |= Q(digest__gte=digest, digest__lt=f"{digest}g")
         words = Q()
-        for word in text.split():
-            words &= Q(file_name__icontains=word)
-        return EventFilter(rest=words | Q(org_id__in=self._organizations(text)))
+        for word in smart_split(text):
+            words &= Q(file_name__icontains=unescape_string_literal(word) if word[0] in "'\"" else word)
+        return EventFilter(rest=words | found)
 
 
 _HINTS = {

@@ -76,14 +76,16 @@ class EventChangeList(ChangeList):
         self.looked_back_to = page.end.occurred_at if page.end and len(rows) < size else None
 
     def _read(self, start: Position | None, *, newest_first: bool) -> Page:
-        return api_pages.read_page(
-            self.asked, _FIELDS, self.page_size, start, newest_first=newest_first, effort=EFFORT
-        )
+        return api_pages.read_page(self.asked, _FIELDS, self.page_size, start, newest_first=newest_first, effort=EFFORT)
 
     def address(self, more: dict[str, str], without: Sequence[str] = _PAGING) -> str:
         """This list's query string with these parameters instead of those, the "?" included."""
         kept = {name: values for name, values in self.filter_params.items() if name not in without}
         return f"?{urlencode(sorted({**kept, **more}.items()), doseq=True)}"
+
+    def here(self) -> str:
+        """This page's own query string."""
+        return self.address({}, without=())
 
     def filters(self) -> str:
         """The filters alone, as a query string without the "?"."""
@@ -95,7 +97,9 @@ class EventChangeList(ChangeList):
         chosen = self.filter_params.get("period", [""])[0]
         without = ["period", "from", "to", *_PAGING]
         choices = [("", "any time"), *PERIOD_WORDS.items()]
-        return [(words, self.address({"period": name} if name else {}, without), name == chosen) for name, words in choices]
+        return [
+            (words, self.address({"period": name} if name else {}, without), name == chosen) for name, words in choices
+        ]
 
 
 def _place(row: dict[str, Any]) -> Position:
