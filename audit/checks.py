@@ -30,24 +30,6 @@ def check_nats_url(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register
-def check_sweep(**kwargs: Any) -> list[CheckMessage]:
-    """E002: the sweep's interval is not positive."""
-    if settings.CAS_SWEEP_SECONDS > 0:
-        return []
-    return [Error("CAS_SWEEP_SECONDS must be more than 0.", hint="The default is 5.", id="audit.E002")]
-
-
-@register
-def check_intervals(**kwargs: Any) -> list[CheckMessage]:
-    """E003: an interval of sealing or of checkpoints is not positive."""
-    return [
-        Error(f"{name} must be more than 0.", hint=f"The default is {default}.", id="audit.E003")
-        for name, default in (("CAS_SEAL_SECONDS", 2), ("CAS_CHECKPOINT_SECONDS", 60))
-        if not getattr(settings, name) > 0
-    ]
-
-
-@register
 def check_checkpoint_key(**kwargs: Any) -> list[CheckMessage]:
     """E004: the key that should sign checkpoints cannot."""
     try:
@@ -56,15 +38,6 @@ def check_checkpoint_key(**kwargs: Any) -> list[CheckMessage]:
         hint = "`manage.py make_checkpoint_key` makes one."
         return [Error(f"CAS_CHECKPOINT_KEY: {error}", hint=hint, id="audit.E004")]
     return []
-
-
-@register
-def check_retention(**kwargs: Any) -> list[CheckMessage]:
-    """E005: the age at which events leave is no age."""
-    if 0 <= settings.AUDIT_RETENTION_DAYS <= LONGEST_RETENTION:
-        return []
-    message = f"AUDIT_RETENTION_DAYS must be 0 or more, and at most {LONGEST_RETENTION}."
-    return [Error(message, hint="0, the default, keeps events for ever.", id="audit.E005")]
 
 
 @register
