@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
-from audit import keys
+from audit import keys, nats_access
 from audit.names import stream_name
 
 LONGEST_RETENTION = 100_000  # days; more than Python's calendar would hold makes no sense
@@ -25,8 +25,28 @@ def check_nats_url(**kwargs: Any) -> list[CheckMessage]:
             id="audit.E001",
         )
         for position, address in enumerate(settings.NATS_URL.split(","), start=1)
-        if settings.NATS_URL and not _is_address(address)
+        if settings.NATS_URL and not _is_address(address.strip())
     ]
+
+
+@register
+def check_nats_access(**kwargs: Any) -> list[CheckMessage]:
+    """E006: files of credentials or of TLS that cannot be used. E007: what makes no sense together."""
+    if not settings.NATS_URL:
+        return []
+    found: list[CheckMessage] = []
+    try:
+        nats_access.configured(settings.NATS_URL)
+    except nats_access.AccessError as error:
+        hint = "docs/operations.md, “Access to NATS”, says what each file holds."
+        found.append(Error(str(error), hint=hint, id="audit.E006"))
+    names = ("NATS_USER", "NATS_TOKEN", "NATS_NKEY", "NATS_CREDS")
+    if len(given := [name for name in names if getattr(settings, name)]) > 1:
+        found.append(Error(f"{' and '.join(given)} are set.", hint="One of them is enough.", id="audit.E007"))
+    for name, other in (("NATS_USER", "NATS_PASSWORD"), ("NATS_PASSWORD", "NATS_USER"), ("NATS_KEY", "NATS_CERT")):
+        if getattr(settings, name) and not getattr(settings, other):
+            found.append(Error(f"{name} is set without {other}.", hint="Set both, or neither.", id="audit.E007"))
+    return found
 
 
 @register

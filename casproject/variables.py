@@ -172,6 +172,20 @@ NATS_URL = env.urls(
     default="",
     help="such as `nats://host:4222`, several of a cluster separated by commas; none: events are kept, not published",
 )
+# These go by the names that NATS' own command line reads.
+NATS_USER = env.str("NATS_USER", default="", help="user; better here than in `NATS_URL`, and with `NATS_PASSWORD`")
+NATS_PASSWORD = env.str("NATS_PASSWORD", default="", is_secret=True, help="its password")
+NATS_TOKEN = env.str("NATS_TOKEN", default="", is_secret=True, help="a token instead")
+NATS_NKEY = env.str("NATS_NKEY", default="", help="file with the seed of a user's NKEY instead")
+NATS_CREDS = env.str("NATS_CREDS", default="", help="file of credentials (`.creds`: a JWT and its seed) instead")
+NATS_CA = env.str(
+    "NATS_CA",
+    default="",
+    help="file with the certificates (PEM) that the server's must be signed by. This, `NATS_CERT` and `tls://` demand "
+    "TLS; with `tls://` alone those of the system count",
+)
+NATS_CERT = env.str("NATS_CERT", default="", help="file with a certificate (PEM) to present to the server")
+NATS_KEY = env.str("NATS_KEY", default="", shown="in `NATS_CERT`", help="file with its key (PEM)")
 CAS_SWEEP_SECONDS = env.float(
     "CAS_SWEEP_SECONDS",
     default=5.0,
