@@ -252,6 +252,12 @@ CAS_METRICS_ALLOW = env.list(
     help="networks that `/metrics` answers without one, separated by commas, such as `10.0.0.0/8`",
 )
 
+SILENCED_SYSTEM_CHECKS = env.list(
+    "CAS_SILENCED_CHECKS",
+    default=[],
+    help="ids of system checks, such as `casproject.W002`, that are not to be told, nor to stop the start",
+)
+
 env.section("The development stack")
 env.outside("CAS_NATS_PORT", default="4222", help="where `make run` has its NATS server listen")
 env.outside("CAS_ADMIN_USER", default="admin", help="the admin user that `make run` made")

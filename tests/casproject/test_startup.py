@@ -95,6 +95,17 @@ def test_what_cannot_be_read_stops_the_start_without_a_traceback(command: list[s
     assert "Traceback" not in done.stderr
 
 
+def test_checks_are_silenced_by_the_environment() -> None:
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "casproject.settings",
+        "NATS_URL": "http://somewhere",
+        "CAS_SILENCED_CHECKS": "audit.E001, casproject.W002",
+    }
+    command = [sys.executable, "manage.py", "check"]
+    subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, check=True)
+
+
 def test_warnings_are_logged(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     settings.CAS_CREDENTIAL_KEYS = []
     refuse_wrong_settings()
