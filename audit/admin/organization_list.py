@@ -31,7 +31,7 @@ class InOrder:
         self._rows = rows
         self._lots: list[Sequence[UUID] | _Rows] = [
             first[::-1] if is_reversed else first,
-            _sorted(others.exclude(display_name=""), is_reversed),
+            _sorted(others.filter(display_name__gt=""), is_reversed),
             _sorted(others.filter(display_name=""), is_reversed),
         ]
         if is_reversed:
