@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings
 
 PROJECT = Path(settings.BASE_DIR)
-PACKAGES = ("artifacts", "audit", "common", "casproject", "devstack")
+PACKAGES = ("artifacts", "audit", "people", "common", "casproject", "devstack")
 PURE = [
     "artifacts/block_hashes.py",
     "artifacts/digests.py",
