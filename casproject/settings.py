@@ -107,6 +107,7 @@ WHITENOISE_USE_FINDERS = True  # a few admin files, straight from the packages: 
 
 AUTHENTICATION_BACKENDS = ["people.backends.Backend"]
 OTP_TOTP_ISSUER = "Artifact CAS"
+OTP_TOTP_THROTTLE_FACTOR = OTP_STATIC_THROTTLE_FACTOR = 0  # people/throttle.py counts failures of both factors
 SESSION_COOKIE_AGE = int(CAS_SESSION_HOURS * 3600)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = CAS_SECURE_COOKIES
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if CAS_BEHIND_PROXY else None

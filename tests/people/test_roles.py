@@ -60,10 +60,13 @@ def test_an_administrator_makes_nobody_a_superuser(client: Client, person: Calla
         "is_superuser": "on",
         "is_staff": "on",
         "is_active": "on",
+        "date_joined_0": "2026-01-01",
+        "date_joined_1": "00:00",
         "groups": [str(viewer.pk)],
         "user_permissions": [str(Permission.objects.all()[0].pk)],
     }
-    assert client.post(f"/admin/auth/user/{user.pk}/change/", form).status_code == 302
+    answer = client.post(f"/admin/auth/user/{user.pk}/change/", form)
+    assert answer.status_code == 302, answer.context["errors"]
     user.refresh_from_db()
     assert not user.is_superuser
     assert list(user.groups.all()) == [viewer]

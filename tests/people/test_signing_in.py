@@ -166,6 +166,8 @@ def test_basic_authentication_of_the_api_is_throttled_too(person: Make) -> None:
     assert asked(PASSWORD) == 200
     assert [asked("wrong") for _ in range(5)] == [401] * 5
     assert asked(PASSWORD) == 401
+    assert len(acts("CASUserSignInFailed")) == 4
+    assert len(acts("CASUserLockedOut")) == 1
 
 
 def test_a_new_password_ends_other_sessions(person: Make, sign_in: Enter) -> None:
@@ -194,7 +196,8 @@ def test_what_is_changed_in_the_admin_is_in_the_trail(person: Make, client: Clie
     form = {"username": "bob", "usable_password": "true", "password1": PASSWORD, "password2": PASSWORD}
     assert client.post("/admin/auth/user/add/", form).status_code == 302
     bob, carl = User.objects.get(username="bob"), person("carl")
-    client.post(f"/admin/auth/user/{bob.pk}/change/", {"username": "bob", "first_name": "Robert", "is_staff": "on"})
+    joined = {"date_joined_0": "2026-01-01", "date_joined_1": "00:00"}
+    client.post(f"/admin/auth/user/{bob.pk}/change/", {"username": "bob", "first_name": "Robert", **joined})
     chosen = {"action": "delete_selected", "_selected_action": [bob.pk, carl.pk], "post": "yes"}
     client.post("/admin/auth/user/", chosen)
     (added,), (changed,), deleted = acts("CASUserAdded"), acts("CASUserChanged"), acts("CASUserDeleted")

@@ -136,7 +136,7 @@ def test_where_it_is_required_nothing_else_comes_first(ada: User, sign_in: Enter
     assert "Everybody here signs in with two factors" in client.get(PAGE).content.decode()
     value = base64.b64encode(f"ada:{PASSWORD}".encode()).decode()
     assert Client().get("/api/events/", headers={"Authorization": f"Basic {value}"}).status_code == 401
-    turn_on(client, ada)
+    assert len(turn_on(client, ada)) == 10
     assert is_in(client)
 
 
