@@ -43,6 +43,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
+    "casproject.visible_pages.show_unseen",
 ]
 
 # Of these, what transfers need (casproject/handlers.py); the latter only where CORS_URLS_REGEX matches.
