@@ -16,8 +16,12 @@ from audit.names import STREAM
 CONNECT_TIMEOUT = 3  # seconds
 ANSWER_TIMEOUT = 2.0  # seconds
 
-# What the publisher publishes to: transfers, and checkpoints of the trail.
-SUBJECTS = ("audit.casartifact.casartifactuploaded", "audit.castrail.checkpoint")
+# Of what the publisher publishes to: transfers, checkpoints of the trail, what people do in the admin.
+SUBJECTS = (
+    "audit.casartifact.casartifactuploaded",
+    "audit.castrail.castrailcheckpointed",
+    "audit.casuser.casusersignedin",
+)
 
 _USER_INFO = "$SYS.REQ.USER.INFO"  # answers any client about itself, if it may ask
 
@@ -62,7 +66,7 @@ async def _probe(url: str, stream: str) -> NatsReport:
         info, problem = await _stream(client, stream)
         taken = (info.config.subjects or []) if info else []
         return NatsReport(
-            server=str(client._server_info.get("server_name", "")),
+            server=f"{client.connected_url.hostname}:{client.connected_url.port}" if client.connected_url else "",
             version=str(client._server_info.get("version", "")),
             is_encrypted=bool(client._server_info.get("tls_required")),
             round_trip=round_trip,

@@ -12,6 +12,7 @@ from kombu.exceptions import ChannelError
 from audit.delivery import delivery_now
 from audit.models import WorkerBeat
 from casproject.celery import app
+from casproject.doctor import configuration
 from casproject.doctor.findings import Finding, fail, ok, warn
 
 BROKER, WORKER, EVENTS = "broker", "worker", "events"
@@ -27,7 +28,7 @@ def examine_broker() -> Iterator[Finding]:
     """Raises what the broker's client raises."""
     with app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=1, timeout=3)
-        yield ok(BROKER, f"connected to {connection.as_uri()}")  # without its password
+        yield ok(BROKER, f"connected to {configuration.masked(settings.CELERY_BROKER_URL)}")
         for queue in QUEUES:
             yield _waiting(queue, _length(connection.channel(), queue))
 
@@ -52,9 +53,11 @@ def examine_workers() -> Iterator[Finding]:
         ago = (timezone.now() - beat.seen_at).total_seconds()
         if beat.seen_at >= since:
             yield ok(WORKER, f"{beat.name} was at work {ago:.0f} seconds ago")
-    if not any(beat.seen_at >= since for beat in beats):
-        last = f"; the last, {beats[0].name}, {beats[0].seen_at:%Y-%m-%d %H:%M:%S} UTC" if beats else ""
-        yield fail(WORKER, f"none was at work in the last {SILENCE.seconds // 60} minutes{last}", WORKER_REMEDY)
+    if not beats:
+        yield warn(WORKER, "none has ever written down that it is there", WORKER_REMEDY)
+    elif beats[0].seen_at < since:
+        last = f"{beats[0].name} at {beats[0].seen_at:%Y-%m-%d %H:%M:%S} UTC"
+        yield fail(WORKER, f"none in the last {SILENCE.seconds // 60} minutes; the last was {last}", WORKER_REMEDY)
 
 
 def examine_events() -> Iterator[Finding]:

@@ -22,12 +22,18 @@ def _shown(variable: Variable) -> str:
     if variable.is_secret:
         return MASK if text else ""
     if "URL" in variable.kind:
-        return ",".join(map(_without_password, text.split(",")))
+        return masked(text)
     return text
 
 
-def _without_password(url: str) -> str:
-    """The URL with whatever is before its @ masked; all of it, when it is none."""
+def masked(urls: str) -> str:
+    """URLs separated by commas, without what is before an @ or after a ?; one that is none is masked whole."""
+    return ",".join(map(_masked, urls.split(",")))
+
+
+def _masked(url: str) -> str:
+    if not url:
+        return ""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return MASK

@@ -23,7 +23,8 @@ def examine() -> Iterator[Finding]:
         yield fail(NATS, str(error), REMEDY)
         return
     encrypted = "encrypted" if report.is_encrypted else "not encrypted"
-    yield ok(NATS, f"{report.version}, {report.server}, {encrypted}, {report.round_trip * 1000:.1f} ms there and back")
+    milliseconds = report.round_trip * 1000
+    yield ok(NATS, f"{report.version} at {report.server}, {encrypted}, {milliseconds:.1f} ms there and back")
     if not report.has_jetstream:
         yield fail(NATS, "the server has no JetStream", "Have its operator switch JetStream on.")
         return
@@ -37,7 +38,7 @@ def _permission(report: NatsReport) -> Finding:
         return warn(NATS, "it does not tell whether we may publish", remedy)
     if report.forbidden:
         text = f"we may not publish to {', '.join(report.forbidden)}"
-        return fail(NATS, text, "Our user needs to publish to audit.casartifact.> and audit.castrail.>.")
+        return fail(NATS, text, "Our user needs to publish to audit.>.")
     return ok(NATS, "we may publish")
 
 
