@@ -42,20 +42,25 @@ def put_some(tenant: Tenant, *contents: bytes) -> None:
         assert tenant.put(content).status_code == 201
 
 
-def test_nudge_reaches_a_worker_and_one_that_was_restarted(stack: LiveStack) -> None:
+def test_nudge_reaches_a_worker_also_after_one_of_them_was_restarted(stack: LiveStack, broker: Broker) -> None:
     """No beat runs: nothing but the nudge could have an event published."""
     tenant = Tenant(stack)
     stack.start("web", "worker")
     put_some(tenant, b"first")
     tenant.wait_for_published(1, SECONDS)
+
+    def is_next_published(number: int) -> bool:  # a worker that starts throws away the nudges that it finds
+        assert tenant.put(b"next").ok
+        return bool(tenant.rows()[number]["state"] == "published")
+
     stack.end("worker")
     stack.start("worker")
-
-    def is_published() -> bool:  # a worker that starts throws away the nudges that it finds
-        assert tenant.put(b"second").ok
-        return bool(tenant.rows()[1]["state"] == "published")
-
-    wait_until(is_published, SECONDS, "the restarted worker publishes")
+    wait_until(lambda: is_next_published(1), SECONDS, "the restarted worker publishes")
+    broker.stop()
+    waiting = len(tenant.rows())
+    put_some(tenant, b"last")
+    broker.start()
+    wait_until(lambda: is_next_published(waiting), SECONDS, "nudges get through the restarted broker")
 
 
 def test_doctor_sees_the_broker(stack: LiveStack, broker: Broker) -> None:
