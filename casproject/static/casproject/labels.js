@@ -1,0 +1,15 @@
+"use strict";
+
+// Names for what Django's own widgets leave without one: screen readers would say "edit text" of them.
+addEventListener("load", () => {
+  for (const input of document.querySelectorAll(".vDateField, .vTimeField")) {
+    const field = input.closest(".form-row, fieldset")?.querySelector("legend, label")?.textContent ?? "";
+    if (!input.labels.length && !input.hasAttribute("aria-label")) {
+      const kind = input.classList.contains("vDateField") ? "date" : "time";
+      input.setAttribute("aria-label", `${field.trim().replace(/:$/, "")}, ${kind}`);
+    }
+  }
+  for (const icon of document.querySelectorAll(".help-tooltip[aria-label]:not([role])")) {
+    icon.setAttribute("role", "img");
+  }
+});

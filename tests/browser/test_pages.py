@@ -1,0 +1,59 @@
+"""Every page in light and dark, on a laptop and a phone: nothing complains, nothing overflows, all can read it."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import pytest
+from django.urls import reverse
+
+from tests.browser.conftest import Open
+from tests.browser.visiting import Watched
+from tests.browser.world import World
+
+SCHEMES: list[Literal["light", "dark"]] = ["light", "dark"]
+SIZES = {"laptop": (1280, 800), "phone": (390, 844)}
+
+# A page's name, and where it is: an address's name, and the row that it is of.
+PAGES: dict[str, Callable[[World], str]] = {
+    "index": lambda world: reverse("admin:index"),
+    "events": lambda world: reverse("admin:audit_auditevent_changelist"),
+    "events-filtered": lambda world: reverse("admin:audit_auditevent_changelist", query={"q": "nothing-like-it"}),
+    "event": lambda world: reverse("admin:audit_auditevent_change", args=[world.event.pk]),
+    "artifacts": lambda world: reverse("admin:artifacts_artifact_changelist"),
+    "artifact": lambda world: reverse("admin:artifacts_artifact_change", args=[world.artifact.pk]),
+    "locations": lambda world: reverse("admin:artifacts_location_changelist"),
+    "location": lambda world: reverse("admin:artifacts_location_change", args=[world.location.pk]),
+    "location-add": lambda world: reverse("admin:artifacts_location_add"),
+    "location-history": lambda world: reverse("admin:artifacts_location_history", args=[world.location.pk]),
+    "uploads": lambda world: reverse("admin:artifacts_resumableupload_changelist"),
+    "scrubs": lambda world: reverse("admin:artifacts_scrub_changelist"),
+    "scrub": lambda world: reverse("admin:artifacts_scrub_change", args=[world.scrub.pk]),
+    "users": lambda world: reverse("admin:auth_user_changelist"),
+    "user": lambda world: reverse("admin:auth_user_change", args=[world.viewer.pk]),
+    "groups": lambda world: reverse("admin:auth_group_changelist"),
+    "password": lambda world: reverse("admin:password_change"),
+}
+
+
+def verify(watched: Watched, path: str, name: str, size: str) -> None:
+    """Open it, and look at it in both schemes: they differ by styles alone, so the page stays."""
+    width, height = SIZES[size]
+    watched.page.set_viewport_size({"width": width, "height": height})
+    watched.visit(path)
+    for scheme in SCHEMES:
+        watched.page.emulate_media(color_scheme=scheme)
+        watched.keep_picture(f"{name}-{scheme}-{size}")
+        watched.verify_width()
+        watched.verify_accessibility()
+    watched.verify()
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_sound(watched: Watched, world: World, name: str, size: str) -> None:
+    verify(watched, PAGES[name](world), name, size)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_login_is_sound(open_page: Open, size: str) -> None:
+    verify(open_page(), reverse("admin:login"), "login", size)
