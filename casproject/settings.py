@@ -188,9 +188,14 @@ if CELERY_BROKER_URL == "embedded://":
         "control_folder": str(CAS_DATA_DIR / "broker-control"),
         "polling_interval": 0.05,
     }
-else:
+elif CELERY_BROKER_URL.startswith(("redis:", "rediss:")):
     CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 1, "max_retries": 0}
-CELERY_TASK_PUBLISH_RETRY = False
+else:
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"connect_timeout": 2, "write_timeout": 5}
+# A connection of RabbitMQ's that broke is made anew by nothing but a second attempt.
+CELERY_TASK_PUBLISH_RETRY = CELERY_BROKER_URL.startswith(("amqp:", "amqps:", "pyamqp:"))
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker outlasts its broker's outage
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1

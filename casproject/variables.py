@@ -46,11 +46,18 @@ CELERY_BROKER_URL = env.url(
 
 env.section("Keys and secrets")
 SECRET_KEY = env.str("CAS_SECRET_KEY", default="", shown="required", is_secret=True, help="Django's secret key")
+SECRET_KEY_FALLBACKS = env.list(
+    "CAS_SECRET_KEY_FALLBACKS",
+    default=[],
+    is_secret=True,
+    help="former secret keys, separated by commas: what they signed still counts",
+)
 CAS_TOKEN_KEYS = env.list(
     "CAS_TOKEN_KEYS",
     default=[],
     shown="required",
-    help="files with the control plane's public keys, PEM or JWKS, separated by commas",
+    help="files with the control plane's public keys, PEM or JWKS, or folders of them, separated by commas; they are "
+    "read again when they change ([keys.md](keys.md))",
 )
 CAS_TOKEN_ISSUER = env.str("CAS_TOKEN_ISSUER", default="", shown="any", help="the `iss` that tokens must have")
 CAS_CREDENTIAL_KEYS = env.list(

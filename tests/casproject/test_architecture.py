@@ -66,6 +66,7 @@ def test_nats_is_for_the_publisher_the_reader_and_the_owners_command() -> None:
     files = {file for file, module in imports() if module.split(".")[0] == "nats"}
     assert files == {
         "audit/connection.py",
+        "audit/nats_probe.py",
         "audit/publisher.py",
         "audit/consumer.py",
         "audit/management/commands/audit_stream.py",
