@@ -203,6 +203,7 @@ CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_TIMEZONE = "UTC"
 CELERY_TASK_ROUTES = {
     "artifacts.tasks.*": {"queue": "maintenance"},
+    "audit.upkeep_tasks.rank_organizations": {"queue": "maintenance"},
     "audit.upkeep_tasks.remove_expired": {"queue": "maintenance"},
     "audit.tasks.mirror_stream": {"queue": "maintenance"},
     "people.tasks.*": {"queue": "maintenance"},
@@ -222,6 +223,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "audit.upkeep_tasks.seal",
         "schedule": schedule(CAS_SEAL_SECONDS),
         "options": {"expires": CAS_SEAL_SECONDS},
+    },
+    "rank-organizations": {
+        "task": "audit.upkeep_tasks.rank_organizations",
+        "schedule": schedule(300),
+        "options": {"expires": 300},
     },
 }
 if NATS_URL:
