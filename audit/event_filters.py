@@ -130,6 +130,13 @@ class EventFilter:
             ),
         )
 
+    def condition(self) -> Q:
+        """All of it as one condition, for whoever has narrowed down the events otherwise."""
+        whole = self.times & self.indexed & self.unordered & self.rest
+        if self.organization is not None:
+            whole &= Q(org_id=self.organization)
+        return whole if self.organizations is None else whole & Q(org_id__in=self.organizations)
+
     def within(self, organizations: frozenset[UUID] | None) -> "EventFilter":
         """The same, of events of these organizations alone (None: of all)."""
         return replace(self, organizations=organizations)

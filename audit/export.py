@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 from audit import api_pages
 from audit.api_formats import csv_lines, json_lines
@@ -25,6 +25,29 @@ COLUMNS = list(EventSerializer().fields)
 Watcher = Callable[[int, datetime], None]
 
 
+class Piece(NamedTuple):
+    """A batch of an export."""
+
+    content: bytes
+    events: int
+    reached: datetime | None  # the time of the last event; None: there are no more
+
+
+def pieces(asked: EventFilter, form: str) -> Iterator[Piece]:
+    """What is asked for as `csv` or `jsonl`, a batch at a time. Raises django.db.Error."""
+    after: Position | None = None
+    header = csv_lines([], COLUMNS, header=True) if form == "csv" else ""
+    yield Piece(header.encode(), 0, None)
+    while True:
+        page = api_pages.read_page(asked, FIELDS, BATCH, after, newest_first=False)
+        rows = [event_values(row) for row in page.rows]
+        text = csv_lines(rows, COLUMNS, header=False) if form == "csv" else json_lines(rows)
+        after = page.end
+        yield Piece(text.encode(), len(rows), after.occurred_at if after else None)
+        if after is None:
+            return
+
+
 def export(asked: EventFilter, form: str, file: IO[bytes], watch: Watcher = lambda count, time: None) -> int:
     """Write what is asked for as `csv` or `jsonl`; return how many events it is.
 
@@ -32,18 +55,12 @@ def export(asked: EventFilter, form: str, file: IO[bytes], watch: Watcher = lamb
     OSError.
     """
     count = 0
-    after: Position | None = None
-    if form == "csv":
-        file.write(csv_lines([], COLUMNS, header=True).encode())
-    while True:
-        page = api_pages.read_page(asked, FIELDS, BATCH, after, newest_first=False)
-        rows = [event_values(row) for row in page.rows]
-        file.write((csv_lines(rows, COLUMNS, header=False) if form == "csv" else json_lines(rows)).encode())
-        count += len(rows)
-        after = page.end
-        if after is None:
-            return count
-        watch(count, after.occurred_at)
+    for piece in pieces(asked, form):
+        file.write(piece.content)
+        count += piece.events
+        if piece.reached is not None:
+            watch(count, piece.reached)
+    return count
 
 
 @contextmanager

@@ -1,85 +1,51 @@
-"""The trail as the admin shows it: it can be looked at, and failed events can be sent again; nothing else."""
+"""The trail as the admin shows it: it can be looked at, taken away as a file, and sent again; nothing else."""
 
-import json
-import re
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
-from django.db.models import Q, QuerySet
-from django.http import HttpRequest
-from django.template.defaultfilters import filesizeformat
-from django.template.loader import render_to_string
-from django.utils.html import format_html
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.views.decorators.http import require_POST, require_safe
 
-from audit import checkpoints, nudge
-from audit.events import Action
-from audit.models import AuditEvent, AuditEventQuerySet, State
+from audit import access, acts, nudge, organizations
+from audit.acts import Act
+from audit.admin import event_acts, event_columns
+from audit.admin.event_cells import EventCells
+from audit.admin.event_list import EventChangeList, form_of
+from audit.event_filters import EventFilter
+from audit.export import pieces
+from audit.models import AuditEvent, AuditEventQuerySet
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[AuditEvent]
 else:
     ModelAdmin = admin.ModelAdmin
 
-_DIGEST = re.compile(r"(sha256:)?([0-9a-f]{1,64})")
-_UNMISTAKABLE = 8  # hex digits that are a digest's rather than part of a file name, when a digest has them
-
-_MEANINGS = {
-    State.PENDING: "waits to be published",
-    State.PUBLISHED: "the stream has it",
-    State.FAILED: "refused for good; see its last error",
-    State.LOCAL: "kept here alone: NATS was not configured",
-    State.MIRRORED: "taken from the stream, where another published it",
-}
-
-
-_OTHER = "other"
-_WORDS: dict[str, str] = {
-    Action.UPLOADED: "uploaded",
-    Action.DOWNLOADED: "downloaded",
-    checkpoints.ACTION: "checkpoint",
-}
-
-
-class ActionFilter(admin.SimpleListFilter):
-    title = "action"
-    parameter_name = "action"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(Action.UPLOADED, "uploaded"), (Action.DOWNLOADED, "downloaded"), (_OTHER, "other")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
-        if self.value() == _OTHER:
-            return queryset.exclude(action__in=list(Action))
-        return queryset.filter(action=self.value()) if self.value() else queryset
+FORMS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson; charset=utf-8"}
+_SUBJECT = "audit events"
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(ModelAdmin):
-    list_display = ["time", "organization", "what", "short_digest", "name", "human_size", "skipped", "badge"]
-    list_filter = [ActionFilter, "skipped", "state", "occurred_at"]
-    search_fields = ["file_name"]
-    search_help_text = "A digest or its first digits, or part of a file name"
-    ordering = ["-id"]
-    sortable_by = ["time"]  # no index serves another order
-    actions = ["retry_failed"]
-    list_per_page = 50
+class AuditEventAdmin(EventCells, ModelAdmin):
+    ordering = ["-occurred_at", "-id"]
+    sortable_by = ()  # no index serves another order
+    actions = ["retry_failed", "replay"]
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
+    change_list_template = "admin/audit/auditevent/list.html"
     fieldsets = [
         (
             "What happened",
             {
                 "fields": [
-                    "exact_time",
-                    "what",
-                    "org_id",
-                    "full_digest",
-                    "name",
-                    "exact_size",
-                    "backend",
-                    "location",
-                    "skipped",
+                    *("exact_time", "what", "full_organization", "full_digest", "name"),
+                    *("exact_size", "backend", "location", "skipped"),
                 ]
             },
         ),
@@ -87,19 +53,15 @@ class AuditEventAdmin(ModelAdmin):
             "Delivery",
             {
                 "fields": [
-                    "badge",
-                    "attempts",
-                    "last_error",
-                    "stream_sequence",
-                    "publish_time",
-                    "next_try",
-                    "subject",
-                    "message_id",
+                    *("badge", "attempts", "error", "stream_sequence", "publish_time"),
+                    *("next_try", "subject", "message_id", "position"),
                 ]
             },
         ),
         ("Payload", {"fields": ["exact_payload", "readable_payload"]}),
     ]
+
+    # Who may do what
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -114,116 +76,149 @@ class AuditEventAdmin(ModelAdmin):
         """Whether the user may have failed events sent again; Django asks it before it offers the action."""
         return request.user.has_perm("audit.retry_auditevent")
 
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may have events published once more."""
+        return request.user.has_perm("audit.replay_auditevent")
+
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may take events away as a file."""
+        return request.user.has_perm("audit.export_auditevent")
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[AuditEvent]":
+        return access.within(request.user, super().get_queryset(request))
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> AuditEvent | None:
+        event = super().get_object(request, object_id, from_field)
+        if event is not None:
+            name_organizations([event])
+        return event
+
+    # The list
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[EventChangeList]:
+        return EventChangeList
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return [event_columns.ALWAYS, *event_columns.chosen(request)]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        chosen = event_columns.chosen(request)
+        context = {
+            "columns": [(name, words, name in chosen) for name, words in event_columns.COLUMNS.items()],
+            "may_do_more": self._may_do_more(request),
+            **(extra_context or {}),
+        }
+        answer = super().changelist_view(request, context)
+        if isinstance(answer, TemplateResponse) and answer.context_data and "cl" in answer.context_data:
+            name_organizations(answer.context_data["cl"].result_list)
+        return answer
+
     @admin.action(description="Send failed events again", permissions=["retry"])
     def retry_failed(self, request: HttpRequest, queryset: AuditEventQuerySet) -> None:
         """Make those of the chosen events pending that failed; the worker does the rest."""
-        count = queryset.order_by().retry_failed()
-        nudge.wake()
+        self._tell(request, Act.RETRIED, queryset.order_by().retry_failed(), "selected")
+
+    @admin.action(description="Publish again (replay to the stream)", permissions=["replay"])
+    def replay(self, request: HttpRequest, queryset: AuditEventQuerySet) -> None:
+        """Make those pending that were published or kept here; never what others published."""
+        self._tell(request, Act.REPLAYED, queryset.order_by().replay(), "selected")
+
+    def _tell(self, request: HttpRequest, act: Act, count: int, which: str, *, is_all: bool = True) -> None:
         if count:
-            self.message_user(request, f"Failed events that are pending again: {count}.", messages.SUCCESS)
+            acts.record(request, act, _SUBJECT, events=count, which=which)
+            nudge.wake()
+            self.message_user(request, f"Events that are pending again: {count}.", messages.SUCCESS)
+        elif is_all:
+            kind = "failed" if act == Act.RETRIED else "were published by us"
+            self.message_user(request, f"None of these events {kind}: there is nothing to do.", messages.WARNING)
+        if not is_all:
+            self.message_user(request, "There are more than one request can do: do it again.", messages.WARNING)
+
+    # All events that the filters ask for
+
+    def get_urls(self) -> list[URLPattern]:
+        def view(name: str, function: Any) -> URLPattern:
+            route: URLPattern = path(f"{name}/", self.admin_site.admin_view(function), name=f"audit_auditevent_{name}")
+            return route
+
+        return [view("matching", self.matching_view), view("columns", self.columns_view), *super().get_urls()]
+
+    def matching_view(self, request: HttpRequest) -> Any:
+        """GET: how many events the filters ask for, and what can be done with all of them. POST: do it."""
+        if not (self.has_view_permission(request) and self._may_do_more(request)):
+            raise PermissionDenied
+        return self._do(request) if request.method == "POST" else self._offer(request)
+
+    @method_decorator(require_safe)
+    def _offer(self, request: HttpRequest) -> HttpResponse:
+        form = form_of(request)
+        if not form.is_valid():
+            return HttpResponseRedirect(f"{_list()}?{request.GET.urlencode()}")
+        count = event_acts.count(event_acts.until(form.asked(), timezone.now()))
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": "All matching events",
+            "count": count,
+            "filters": [(form[name].label, value) for name, value in _given(form.data, form.fields)],
+            "query": request.GET.urlencode(),
+            "may_export": self.has_export_permission(request),
+            "may_retry": self.has_retry_permission(request),
+            "may_replay": self.has_replay_permission(request),
+        }
+        return TemplateResponse(request, "admin/audit/auditevent/matching.html", context)
+
+    def _do(self, request: HttpRequest) -> Any:
+        form, asked_for = form_of(request), request.POST.get("act", "")
+        if not form.is_valid():
+            return HttpResponseRedirect(f"{_list()}?{request.GET.urlencode()}")
+        asked = event_acts.until(form.asked(), timezone.now())
+        which = "&".join(f"{name}={value}" for name, value in _given(form.data, form.fields)) or "all"
+        if asked_for in FORMS and self.has_export_permission(request):
+            acts.record(request, Act.EXPORTED, _SUBJECT, which=which, format=asked_for)
+            return _download(asked, asked_for)
+        if asked_for == "retry" and self.has_retry_permission(request):
+            sent = event_acts.retry(asked)
+            self._tell(request, Act.RETRIED, sent.events, which, is_all=sent.is_all)
+        elif asked_for == "replay" and self.has_replay_permission(request):
+            sent = event_acts.replay(asked)
+            self._tell(request, Act.REPLAYED, sent.events, which, is_all=sent.is_all)
         else:
-            self.message_user(request, "None of these events failed: there is nothing to retry.", messages.WARNING)
+            raise PermissionDenied
+        return HttpResponseRedirect(f"{_list()}?{request.GET.urlencode()}")
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[AuditEvent], search_term: str
-    ) -> tuple[QuerySet[AuditEvent], bool]:
-        """Find digests by their index; look through file names only when the term may be meant for one."""
-        match = _DIGEST.fullmatch(search_term.strip().lower())
-        if match is None:
-            return super().get_search_results(request, queryset, search_term)
-        prefix, start = match.groups()
-        by_digest = queryset.filter(_digest_starts_with(start))
-        if prefix or (len(start) >= _UNMISTAKABLE and by_digest.exists()):
-            return by_digest, False
-        by_name, may_have_duplicates = super().get_search_results(request, queryset, search_term)
-        return by_digest | by_name, may_have_duplicates
+    def _may_do_more(self, request: HttpRequest) -> bool:
+        may = (self.has_export_permission, self.has_retry_permission, self.has_replay_permission)
+        return any(each(request) for each in may)
 
-    @admin.display(description="time (UTC)", ordering="id")
-    def time(self, event: AuditEvent) -> str:
-        return f"{event.occurred_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-
-    @admin.display(description="organization")
-    def organization(self, event: AuditEvent) -> str:
-        if event.org_id is None:
-            return "-"
-        return format_html('<code title="{}">{}…</code>', event.org_id, str(event.org_id)[:8])
-
-    @admin.display(description="action")
-    def what(self, event: AuditEvent) -> str:
-        if event.skipped:
-            return "deduplicated"
-        if event.action in _WORDS:
-            return _WORDS[event.action]
-        return render_to_string("admin/cells/file_name.html", {"name": event.action or event.subject})
-
-    @admin.display(description="digest")
-    def short_digest(self, event: AuditEvent) -> str:
-        if not event.digest:
-            return "-"
-        return render_to_string("admin/cells/digest.html", {"hex": event.digest, "is_short": True})
-
-    @admin.display(description="digest")
-    def full_digest(self, event: AuditEvent) -> str:
-        return render_to_string("admin/cells/digest.html", {"hex": event.digest}) if event.digest else "-"
-
-    @admin.display(description="file name")
-    def name(self, event: AuditEvent) -> str:
-        return render_to_string("admin/cells/file_name.html", {"name": event.file_name})
-
-    @admin.display(description="size")
-    def human_size(self, event: AuditEvent) -> str:
-        if not event.digest:
-            return "-"
-        return render_to_string("admin/cells/size.html", {"bytes": event.size_bytes})
-
-    @admin.display(description="size")
-    def exact_size(self, event: AuditEvent) -> str:
-        return f"{filesizeformat(event.size_bytes)} ({event.size_bytes:,} bytes)" if event.digest else "-"
-
-    @admin.display(description="state")
-    def badge(self, event: AuditEvent) -> str:
-        state = State(event.state)
-        return format_html(
-            '<span class="cas-badge cas-badge-{}" title="{}">{}</span>', state.value, _MEANINGS[state], state.label
-        )
-
-    @admin.display(description="time")
-    def exact_time(self, event: AuditEvent) -> str:
-        return _exact(event.occurred_at)
-
-    @admin.display(description="published at")
-    def publish_time(self, event: AuditEvent) -> str:
-        return _exact(event.published_at) if event.published_at else "-"
-
-    @admin.display(description="next try")
-    def next_try(self, event: AuditEvent) -> str:
-        """When a worker may take it; what is not pending has no next try."""
-        return _exact(event.due_at) if event.state == State.PENDING else "-"
-
-    @admin.display(description="message id")
-    def message_id(self, event: AuditEvent) -> str:
-        return str(event.event_id)
-
-    @admin.display(description="as published")
-    def exact_payload(self, event: AuditEvent) -> str:
-        return render_to_string("admin/cells/payload.html", {"lines": [event.payload], "text": event.payload})
-
-    @admin.display(description="readable")
-    def readable_payload(self, event: AuditEvent) -> str:
-        return render_to_string("admin/cells/payload.html", {"lines": _indented(event.payload).split("\n")})
+    @method_decorator(require_POST)
+    def columns_view(self, request: HttpRequest) -> HttpResponse:
+        """Keep the columns that the user chose."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        event_columns.choose(request, request.POST.getlist("column"))
+        return HttpResponseRedirect(f"{_list()}?{request.GET.urlencode()}")
 
 
-def _digest_starts_with(start: str) -> Q:
-    # As a range, which the index serves on every database; SQLite's LIKE ignores case, and so the index too.
-    return Q(digest__gte=start, digest__lt=f"{start}g")
+def name_organizations(events: list[AuditEvent]) -> None:
+    """Give each event the name of its organization, by one query."""
+    names = organizations.names_of(event.org_id for event in events)
+    for event in events:
+        if event.org_id in names:
+            event.organization_name = names[event.org_id]  # type: ignore[attr-defined]  # for EventCells
 
 
-def _indented(payload: str) -> str:
-    try:
-        return json.dumps(json.loads(payload), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return payload  # others publish anything, and somebody may have changed the row behind our back
+def _list() -> str:
+    return reverse("admin:audit_auditevent_changelist")
 
 
-def _exact(time: datetime) -> str:
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f} UTC"
+def _given(data: Mapping[str, Any], names: Iterable[str]) -> list[tuple[str, str]]:
+    return [(name, str(data[name])) for name in names if data.get(name)]
+
+
+def _download(asked: EventFilter, form: str) -> StreamingHttpResponse:
+    """Sent while it is read: any number of events, in little memory."""
+    answer = StreamingHttpResponse((piece.content for piece in pieces(asked, form)), content_type=FORMS[form])
+    answer["Content-Disposition"] = f'attachment; filename="audit-events-{timezone.now():%Y%m%dT%H%M%SZ}.{form}"'
+    answer["Cache-Control"] = "no-store"
+    return answer

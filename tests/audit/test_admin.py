@@ -111,10 +111,10 @@ def test_detail_offers_no_way_to_save_or_delete(admin_client: Client) -> None:
     assert "deletelink" not in page
 
 
-def test_newest_come_first_whatever_their_clocks_said(admin_client: Client) -> None:
-    first = make_row(timestamp_ns=2_000_000_000_000_000_000)
-    second = make_row(timestamp_ns=1_000_000_000_000_000_000)
-    assert shown(admin_client) == [second, first]
+def test_newest_come_first(admin_client: Client) -> None:
+    late = make_row(timestamp_ns=2_000_000_000_000_000_000)
+    early = make_row(timestamp_ns=1_000_000_000_000_000_000)
+    assert shown(admin_client) == [late, early]
 
 
 def test_time_is_in_utc_with_seconds(admin_client: Client) -> None:
@@ -191,13 +191,6 @@ def test_search_for_nonsense_finds_nothing(admin_client: Client, needle: AuditEv
     assert shown(admin_client, q=term) == []
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL plans a scan of a table this small")
-@pytest.mark.parametrize("length", [12, 64])
-def test_search_for_a_digest_uses_its_index(admin_client: Client, needle: AuditEvent, length: int) -> None:
-    answer = admin_client.get(LIST, {"q": f"sha256:{needle.digest[:length]}"})
-    assert "USING INDEX audit_artifact" in answer.context["cl"].queryset.explain()
-
-
 # Filters
 
 
@@ -206,17 +199,12 @@ def test_filters_narrow_the_list(admin_client: Client) -> None:
     skipped = make_row(State.PENDING, skipped=True)
     long_ago = (timezone.now() - timedelta(days=800)).timestamp()
     download = make_row(State.FAILED, action=Action.DOWNLOADED, timestamp_ns=int(long_ago * 1e9))
-    assert shown(admin_client, action=Action.DOWNLOADED) == [download]
+    assert shown(admin_client, action="downloaded") == [download]
     assert shown(admin_client, action=Action.UPLOADED) == [skipped, upload]
-    assert shown(admin_client, skipped__exact="1") == [skipped]
-    assert shown(admin_client, state__exact="failed") == [download]
-    month_ago = (timezone.now() - timedelta(days=30)).isoformat()
-    assert shown(admin_client, occurred_at__gte=month_ago) == [skipped, upload]
-
-
-def test_all_filters_are_offered(admin_client: Client) -> None:
-    specs = admin_client.get(LIST).context["cl"].filter_specs
-    assert [spec.title for spec in specs] == ["action", "skipped", "state", "time"]
+    assert shown(admin_client, skipped="true") == [skipped]
+    assert shown(admin_client, state="failed") == [download]
+    assert shown(admin_client, period="30d") == [skipped, upload]
+    assert shown(admin_client, period="30d", state="failed") == []
 
 
 def test_the_whole_trail_is_not_counted() -> None:
@@ -232,7 +220,8 @@ def test_detail_tells_of_the_delivery(admin_client: Client) -> None:
         attempts=3, last_error="no response from stream", stream_sequence=4711, published_at=row.occurred_at
     )
     page = admin_client.get(page_of(row)).content.decode()
-    for value in ("no response from stream", "4711", "audit.casartifact.casartifactuploaded", str(row.event_id)):
+    assert ">no response from stream</bdi>" in page
+    for value in ("4711", "audit.casartifact.casartifactuploaded", str(row.event_id)):
         assert f'<div class="readonly">{value}</div>' in page
     assert ">3</div>" in page
 
@@ -267,7 +256,7 @@ def test_a_payload_that_is_no_json_is_still_shown(admin_client: Client) -> None:
 
 def test_detail_leads_to_all_events_of_the_artifact(admin_client: Client) -> None:
     row = make_row()
-    assert f'href="{LIST}?q=sha256:{row.digest}"' in admin_client.get(page_of(row)).content.decode()
+    assert f'href="{LIST}?digest=sha256:{row.digest}"' in admin_client.get(page_of(row)).content.decode()
 
 
 # Hostile file names
@@ -343,16 +332,16 @@ def test_failed_events_are_sent_again_from_the_list(admin_client: Client, monkey
     chosen, other = make_row(State.FAILED), make_row(State.FAILED)
     AuditEvent.objects.update(due_at=timezone.now() + timedelta(hours=1))
     published = make_row(State.PUBLISHED)
-    assert retry(admin_client, chosen, published) == ["Failed events that are pending again: 1."]
+    assert retry(admin_client, chosen, published) == ["Events that are pending again: 1."]
     assert nudges == [None]
-    states = dict(AuditEvent.objects.values_list("pk", "state"))
+    states = dict(AuditEvent.objects.exclude(action="CASAuditEventsRetried").values_list("pk", "state"))
     assert states == {chosen.pk: "pending", other.pk: "failed", published.pk: "published"}
     assert AuditEvent.objects.get(pk=chosen.pk).due_at <= timezone.now()
 
 
 def test_retry_of_what_did_not_fail_says_that_there_is_nothing_to_do(admin_client: Client) -> None:
     row = make_row(State.LOCAL)
-    assert retry(admin_client, row) == ["None of these events failed: there is nothing to retry."]
+    assert retry(admin_client, row) == ["None of these events failed: there is nothing to do."]
     assert AuditEvent.objects.get().state == "local"
 
 
@@ -367,4 +356,4 @@ def test_retry_needs_a_permission_of_its_own(staff: Client) -> None:
     user.user_permissions.add(permission)
     assert "retry_failed" in staff.get(LIST).content.decode()
     retry(staff, row)
-    assert AuditEvent.objects.get().state == "pending"
+    assert AuditEvent.objects.get(pk=row.pk).state == "pending"

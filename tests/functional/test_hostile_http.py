@@ -195,7 +195,7 @@ def send_name(stack: LiveStack, tenant: Tenant, name: str, way: int) -> None:
 DOWNLOAD_HEADERS = {
     *("content-type", "content-length", "content-disposition", "etag", "repr-digest", "accept-ranges", "cache-control"),
     *("content-security-policy", "x-content-type-options", "referrer-policy", "cross-origin-opener-policy"),
-    *("server", "date", "connection", "allow"),
+    *("server", "date", "connection", "allow", "x-request-id"),
 }
 
 

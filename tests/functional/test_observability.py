@@ -1,11 +1,13 @@
 """What the running stack tells of itself, over all its processes."""
 
+import time
 import uuid
 from collections.abc import Callable
 
 import pytest
 import requests
 
+from casproject.observability.sharing import INTERVAL
 from tests.casproject.observability.test_scrape import values
 from tests.functional.stack import SECONDS, LiveStack, Tenant
 from tests.prometheus import promtool
@@ -27,7 +29,17 @@ def shown(stack: LiveStack) -> Shown:
 
 @pytest.fixture
 def grown(stack: LiveStack) -> Callable[[str], float]:
-    """How much a figure has grown since the test began."""
+    """How much a figure has grown since the test began, and what came before it was shared."""
+
+    def transfers() -> dict[str, float]:
+        return {name: value for name, value in shown(stack).items() if name.startswith("cas_transfers_total")}
+
+    def is_settled() -> bool:
+        earlier = transfers()
+        time.sleep(2 * INTERVAL)
+        return transfers() == earlier
+
+    wait_until(is_settled, SECONDS, "earlier tests' transfers have been shared")
     before = shown(stack)
     return lambda name: shown(stack).get(name, 0) - before.get(name, 0)
 

@@ -1,0 +1,149 @@
+"""What columns of the list, and fields of an event's page, show of an event."""
+
+import json
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.template.defaultfilters import filesizeformat
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.html import format_html
+
+from audit import acts, checkpoints
+from audit.events import Action
+from audit.models import AuditEvent, State
+
+_MEANINGS = {
+    State.PENDING: "waits to be published",
+    State.PUBLISHED: "the stream has it",
+    State.FAILED: "refused for good; see its last error",
+    State.LOCAL: "kept here alone: NATS was not configured",
+    State.MIRRORED: "taken from the stream, where another published it",
+}
+_WORDS: dict[str, str] = {
+    Action.UPLOADED: "uploaded",
+    Action.DOWNLOADED: "downloaded",
+    checkpoints.ACTION: "checkpoint",
+}
+
+
+class EventCells:
+    """Mixed into the admin of events; `names` of organizations are set for a page at a time."""
+
+    @admin.display(description="time (UTC)")
+    def time(self, event: AuditEvent) -> str:
+        return f"{event.occurred_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="organization")
+    def organization(self, event: AuditEvent) -> str:
+        if event.org_id is None:
+            return "-"
+        if name := getattr(event, "organization_name", ""):
+            return render_to_string("admin/cells/file_name.html", {"name": name})
+        return format_html('<code title="{}">{}…</code>', event.org_id, str(event.org_id)[:8])
+
+    @admin.display(description="organization")
+    def full_organization(self, event: AuditEvent) -> str:
+        if event.org_id is None:
+            return "-"
+        name = getattr(event, "organization_name", "")
+        shown = render_to_string("admin/cells/file_name.html", {"name": name}) if name else ""
+        return format_html(
+            '{} <code>{}</code> <a href="{}">its events</a>', shown, event.org_id, _filtered(organization=event.org_id)
+        )
+
+    @admin.display(description="action")
+    def what(self, event: AuditEvent) -> str:
+        if event.skipped:
+            return "deduplicated"
+        if event.action in _WORDS:
+            return _WORDS[event.action]
+        if act := acts.describe(event):
+            text = " ".join(filter(None, (act.who, act.what)))
+            return render_to_string("admin/cells/file_name.html", {"name": text})
+        return render_to_string("admin/cells/file_name.html", {"name": event.action or event.subject})
+
+    @admin.display(description="digest")
+    def short_digest(self, event: AuditEvent) -> str:
+        if not event.digest:
+            return "-"
+        return render_to_string("admin/cells/digest.html", {"hex": event.digest, "is_short": True})
+
+    @admin.display(description="digest")
+    def full_digest(self, event: AuditEvent) -> str:
+        return render_to_string("admin/cells/digest.html", {"hex": event.digest}) if event.digest else "-"
+
+    @admin.display(description="file name")
+    def name(self, event: AuditEvent) -> str:
+        return render_to_string("admin/cells/file_name.html", {"name": event.file_name})
+
+    @admin.display(description="size")
+    def human_size(self, event: AuditEvent) -> str:
+        if not event.digest:
+            return "-"
+        return render_to_string("admin/cells/size.html", {"bytes": event.size_bytes})
+
+    @admin.display(description="size")
+    def exact_size(self, event: AuditEvent) -> str:
+        return f"{filesizeformat(event.size_bytes)} ({event.size_bytes:,} bytes)" if event.digest else "-"
+
+    @admin.display(description="location")
+    def place(self, event: AuditEvent) -> str:
+        text = f"{event.backend}/{event.location}" if event.backend or event.location else ""
+        return render_to_string("admin/cells/file_name.html", {"name": text})
+
+    @admin.display(description="state")
+    def badge(self, event: AuditEvent) -> str:
+        state = State(event.state)
+        return format_html(
+            '<span class="cas-badge cas-badge-{}" title="{}">{}</span>', state.value, _MEANINGS[state], state.label
+        )
+
+    @admin.display(description="sequence")
+    def sequence(self, event: AuditEvent) -> str:
+        return "-" if event.stream_sequence is None else str(event.stream_sequence)
+
+    @admin.display(description="time")
+    def exact_time(self, event: AuditEvent) -> str:
+        return _exact(event.occurred_at)
+
+    @admin.display(description="published at")
+    def publish_time(self, event: AuditEvent) -> str:
+        return _exact(event.published_at) if event.published_at else "-"
+
+    @admin.display(description="next try")
+    def next_try(self, event: AuditEvent) -> str:
+        """When a worker may take it; what is not pending has no next try."""
+        return _exact(event.due_at) if event.state == State.PENDING else "-"
+
+    @admin.display(description="last error")
+    def error(self, event: AuditEvent) -> str:
+        return render_to_string("admin/cells/file_name.html", {"name": event.last_error})
+
+    @admin.display(description="message id")
+    def message_id(self, event: AuditEvent) -> str:
+        return str(event.event_id)
+
+    @admin.display(description="as published")
+    def exact_payload(self, event: AuditEvent) -> str:
+        return render_to_string("admin/cells/payload.html", {"lines": [event.payload], "text": event.payload})
+
+    @admin.display(description="readable")
+    def readable_payload(self, event: AuditEvent) -> str:
+        return render_to_string("admin/cells/payload.html", {"lines": _indented(event.payload).split("\n")})
+
+
+def _filtered(**filters: object) -> str:
+    return f"{reverse('admin:audit_auditevent_changelist')}?{urlencode(filters)}"
+
+
+def _indented(payload: str) -> str:
+    try:
+        return json.dumps(json.loads(payload), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return payload  # others publish anything, and somebody may have changed the row behind our back
+
+
+def _exact(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f} UTC"
