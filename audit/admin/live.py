@@ -67,7 +67,7 @@ class Live:
             **self._admin.admin_site.each_context(request),
             "opts": AuditEvent._meta,
             "title": "Live events",
-            "columns": _COLUMNS.values(),
+            "columns": _COLUMNS.items(),
             "rows": rows,
             "after": max(newest - AGAIN, 0),
             "newest": newest,
