@@ -1,4 +1,4 @@
-"""System checks of the token keys, the credential keys, the storage classes, and the upkeep."""
+"""System checks of the token keys, the credential keys and the storage classes."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,6 @@ from django.core.checks import CheckMessage, Error, register
 from django.utils.module_loading import import_string
 
 from artifacts.tokens import BadKeyFile, load_keys
-
-_CENTURY = 36525  # days
 
 
 @register
@@ -82,16 +80,3 @@ def check_storage_backends(**kwargs: Any) -> list[CheckMessage]:
                 )
             )
     return messages
-
-
-@register
-def check_upkeep(**kwargs: Any) -> list[CheckMessage]:
-    """E005: a number of the upkeep's settings that makes no sense."""
-    days, hours = settings.CAS_SCRUB_EVERY_DAYS, settings.CAS_UPLOAD_EXPIRES_HOURS
-    wrong = {
-        "CAS_SCRUB_BYTES_PER_SECOND must not be negative.": settings.CAS_SCRUB_BYTES_PER_SECOND < 0,
-        "CAS_SCRUB_EVERY_DAYS must be more than 0, and at most a century.": not 0 < days <= _CENTURY,
-        "CAS_UPLOAD_EXPIRES_HOURS must be more than 0, and at most a century.": not 0 < hours <= _CENTURY * 24,
-    }
-    hint = "The defaults are 0 (no scrub in the background), 30 and 24."
-    return [Error(message, hint=hint, id="artifacts.E005") for message, is_wrong in wrong.items() if is_wrong]

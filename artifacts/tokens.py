@@ -76,6 +76,8 @@ def _pem_keys(path: Path, text: str) -> list[TokenKey]:
     try:
         key = load_pem_public_key(text.encode())
     except (ValueError, UnsupportedAlgorithm) as error:
+        if "PRIVATE KEY" in text:
+            raise BadKeyFile(f"{path} holds a private key; the control plane's public key is all we need.") from error
         raise BadKeyFile(f"{path} is neither a PEM public key nor a JWKS.") from error
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP521R1):
         return []

@@ -4,21 +4,20 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db.models import DateTimeField, F, Field, Q, QuerySet, Sum, TextField, UUIDField, Value
+from django.db.models import DateTimeField, Field, QuerySet, TextField, UUIDField, Value
 from django.utils import timezone
 from rest_framework import serializers
 
-from audit import api_cursor
+from audit import api_cursor, usage_sums
 from audit.api_filters import PageQuery, TimeField
 from audit.api_pages import compare
 from audit.api_rows import utc
 from audit.models import Granularity, UsageTotal
+from audit.usage_sums import COUNTS
 
-COUNTS = ["uploaded_bytes", "downloaded_bytes", "saved_bytes", "uploads", "downloads", "skipped_uploads"]
 DEFAULT_DAYS = 30
 LONGEST = {Granularity.HOUR: 92, Granularity.DAY: 3660}  # days that one answer may span
 
-_HALF = 2**32
 _STEPS = {Granularity.HOUR: timedelta(hours=1), Granularity.DAY: timedelta(days=1)}
 
 
@@ -118,14 +117,14 @@ def read_page(query: Mapping[str, Any], after: list[Any] | None) -> UsagePage:
         values = [Value(value, group.field) for value, group in zip(after, groups, strict=True)]
         totals = totals.filter(compare(columns, ">", values))
     size = query["page_size"]
-    rows = list(totals.values(*columns).annotate(**_sums()).order_by(*columns)[: size + 1])
+    rows = list(totals.values(*columns).annotate(**usage_sums.sums()).order_by(*columns)[: size + 1])
     end = [rows[size - 1][column] for column in columns] if len(rows) > size else None
     return UsagePage([_shown(row) for row in rows[:size]], end)
 
 
 def read_totals(query: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that is asked for, as one row."""
-    return _shown(_selected(query).aggregate(**_sums()))
+    return _shown(_selected(query).aggregate(**usage_sums.sums()))
 
 
 def _begin(time: datetime, granularity: Granularity) -> datetime:
@@ -143,30 +142,13 @@ def _selected(query: Mapping[str, Any]) -> QuerySet[UsageTotal]:
     return totals.filter(**{name: query[name] for name in ("backend", "location") if name in query})
 
 
-def _sums() -> dict[str, Sum]:
-    """Bytes in two halves: whatever sizes others claimed to have moved, SQLite can add them up."""
-    kinds = {
-        "uploaded_bytes": ("bytes", UsageTotal.Kind.UPLOADED),
-        "downloaded_bytes": ("bytes", UsageTotal.Kind.DOWNLOADED),
-        "saved_bytes": ("bytes", UsageTotal.Kind.DEDUPLICATED),
-        "uploads": ("transfers", UsageTotal.Kind.UPLOADED),
-        "downloads": ("transfers", UsageTotal.Kind.DOWNLOADED),
-        "skipped_uploads": ("transfers", UsageTotal.Kind.DEDUPLICATED),
-    }
-    sums = {}
-    for name, (column, kind) in kinds.items():
-        sums[f"{name}_high"] = Sum(F(column) / _HALF, filter=Q(kind=kind), default=0)
-        sums[f"{name}_low"] = Sum(F(column) % _HALF, filter=Q(kind=kind), default=0)
-    return sums
-
-
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     shown = {group.column: row[group.column] for group in GROUPS.values() if group.column in row}
     if "start" in shown:
         shown["start"] = utc(shown["start"])
     if "org_id" in shown:
         shown["org_id"] = str(shown["org_id"])
-    shown |= {name: row[f"{name}_high"] * _HALF + row[f"{name}_low"] for name in COUNTS}
+    shown |= usage_sums.counts_of(row)
     sent = shown["uploaded_bytes"] + shown["saved_bytes"]
     shown["dedup_ratio"] = round(shown["saved_bytes"] / sent, 6) if sent else None
     return shown

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
-from audit import keys
+from audit import keys, nats_access
 from audit.names import stream_name
 
 LONGEST_RETENTION = 100_000  # days; more than Python's calendar would hold makes no sense
@@ -25,26 +25,28 @@ def check_nats_url(**kwargs: Any) -> list[CheckMessage]:
             id="audit.E001",
         )
         for position, address in enumerate(settings.NATS_URL.split(","), start=1)
-        if settings.NATS_URL and not _is_address(address)
+        if settings.NATS_URL and not _is_address(address.strip())
     ]
 
 
 @register
-def check_sweep(**kwargs: Any) -> list[CheckMessage]:
-    """E002: the sweep's interval is not positive."""
-    if settings.CAS_SWEEP_SECONDS > 0:
+def check_nats_access(**kwargs: Any) -> list[CheckMessage]:
+    """E006: files of credentials or of TLS that cannot be used. E007: what makes no sense together."""
+    if not settings.NATS_URL:
         return []
-    return [Error("CAS_SWEEP_SECONDS must be more than 0.", hint="The default is 5.", id="audit.E002")]
-
-
-@register
-def check_intervals(**kwargs: Any) -> list[CheckMessage]:
-    """E003: an interval of sealing or of checkpoints is not positive."""
-    return [
-        Error(f"{name} must be more than 0.", hint=f"The default is {default}.", id="audit.E003")
-        for name, default in (("CAS_SEAL_SECONDS", 2), ("CAS_CHECKPOINT_SECONDS", 60))
-        if not getattr(settings, name) > 0
-    ]
+    found: list[CheckMessage] = []
+    try:
+        nats_access.configured(settings.NATS_URL)
+    except nats_access.AccessError as error:
+        hint = "docs/operations.md, “Access to NATS”, says what each file holds."
+        found.append(Error(str(error), hint=hint, id="audit.E006"))
+    names = ("NATS_USER", "NATS_TOKEN", "NATS_NKEY", "NATS_CREDS")
+    if len(given := [name for name in names if getattr(settings, name)]) > 1:
+        found.append(Error(f"{' and '.join(given)} are set.", hint="One of them is enough.", id="audit.E007"))
+    for name, other in (("NATS_USER", "NATS_PASSWORD"), ("NATS_PASSWORD", "NATS_USER"), ("NATS_KEY", "NATS_CERT")):
+        if getattr(settings, name) and not getattr(settings, other):
+            found.append(Error(f"{name} is set without {other}.", hint="Set both, or neither.", id="audit.E007"))
+    return found
 
 
 @register
@@ -56,15 +58,6 @@ def check_checkpoint_key(**kwargs: Any) -> list[CheckMessage]:
         hint = "`manage.py make_checkpoint_key` makes one."
         return [Error(f"CAS_CHECKPOINT_KEY: {error}", hint=hint, id="audit.E004")]
     return []
-
-
-@register
-def check_retention(**kwargs: Any) -> list[CheckMessage]:
-    """E005: the age at which events leave is no age."""
-    if 0 <= settings.AUDIT_RETENTION_DAYS <= LONGEST_RETENTION:
-        return []
-    message = f"AUDIT_RETENTION_DAYS must be 0 or more, and at most {LONGEST_RETENTION}."
-    return [Error(message, hint="0, the default, keeps events for ever.", id="audit.E005")]
 
 
 @register

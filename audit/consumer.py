@@ -15,11 +15,11 @@ from typing import Any, Self, TypeVar, cast
 
 import nats.errors
 from django.conf import settings
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from nats.js.errors import APIError, NotFoundError
 
+from audit.connection import NatsClient
 from audit.names import STREAM
 
 BATCH = 256
@@ -159,7 +159,7 @@ class Consumer:
             self._link = None
 
 
-class _Client(Client):
+class _Client(NatsClient):
     """Messages of others may hold anything; what nats-py 2.16 cannot decode ends its read loop without a word."""
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
@@ -191,12 +191,10 @@ class _Link:
         try:
             # One attempt, and no other connection behind our back: a pull would be lost with the one it was sent over.
             await asyncio.wait_for(
-                self._client.connect(
-                    settings.NATS_URL.split(","),
+                self._client.connect_as_configured(
+                    settings.NATS_URL,
                     name="artifact-cas-consumer",
                     connect_timeout=CONNECT_TIMEOUT,
-                    max_reconnect_attempts=1,
-                    reconnect_time_wait=0,
                     error_cb=self._went_wrong,
                     disconnected_cb=self._is_gone,
                     closed_cb=self._is_gone,

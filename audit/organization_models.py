@@ -1,18 +1,31 @@
 """Organizations as people know them, and who may see which; tokens and events know only their UUIDs."""
 
+import unicodedata
+
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
+
+_UNWANTED = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # controls, bidirectional overrides, line separators
+_JOINERS = "\u200c\u200d"  # Persian and emoji sequences are spelt with them
+
+
+def validate_display_name(name: str) -> None:
+    """Raise ValidationError for a name in which not every character can be seen."""
+    if any(unicodedata.category(char) in _UNWANTED and char not in _JOINERS for char in name):
+        raise ValidationError("It holds a control, bidirectional or other invisible character.", code="invisible")
 
 
 class Organization(models.Model):
-    """An organization that people speak of: one with a name, or one that somebody is limited to."""
+    """An organization that transferred something (sealing adds it), that has a name, or that somebody is limited to."""
 
     org_id = models.UUIDField("organization", primary_key=True)
-    display_name = models.CharField(max_length=200, blank=True)
+    display_name = models.CharField(max_length=200, blank=True, validators=[validate_display_name])
 
     class Meta:
         db_table = "audit_named_organization"  # an index of the events has the name that Django would choose
         ordering = ["display_name", "org_id"]
+        indexes = [models.Index(fields=["display_name", "org_id"], name="audit_organization_name")]
 
     def __str__(self) -> str:
         return self.display_name or str(self.org_id)

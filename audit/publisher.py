@@ -16,11 +16,11 @@ from typing import Any, TypeVar, cast
 
 import nats.errors
 from django.conf import settings
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from audit import answers
 from audit.answers import Ack, Outcome, Rejected
+from audit.connection import NatsClient
 from audit.inbox import Inbox
 
 __all__ = ["Ack", "Message", "Outcome", "Publisher", "Rejected", "Unreachable", "connect", "publish"]
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 2  # seconds
 ACK_TIMEOUT = 10.0  # seconds for a whole batch
+
+_TRIED = 3  # servers of a cluster that do not answer, before it is given up for this time
 
 _T = TypeVar("_T")
 _NO_RESPONDERS = "503"  # the status of the answer that NATS gives when nobody takes a subject
@@ -59,8 +61,8 @@ class Publisher:
     """A connection and the loop it lives on."""
 
     def __init__(self, url: str) -> None:
-        self._servers = url.split(",")
-        self._client: Client | None = None
+        self._url = url
+        self._client: NatsClient | None = None
         self._inbox = Inbox("")
         self._closing: set[asyncio.Task[None]] = set()
         self._connecting = asyncio.Lock()
@@ -70,7 +72,7 @@ class Publisher:
 
     def connect(self) -> None:
         """Make sure there is a connection; raise Unreachable."""
-        self._run(self._connect(), CONNECT_TIMEOUT * 3)
+        self._run(self._connect(), CONNECT_TIMEOUT * 5)
 
     def publish(self, messages: Sequence[Message]) -> list[Outcome]:
         """Publish all at once, wait for the acks, and return what became of each; raise Unreachable."""
@@ -92,30 +94,28 @@ class Publisher:
             future.cancel()
             raise Unreachable("no answer in time") from error
 
-    async def _connect(self) -> Client:
+    async def _connect(self) -> NatsClient:
         async with self._connecting:
             if self._client is not None and self._client.is_connected:
                 return self._client
             await self._disconnect()
             return await self._make_connection()
 
-    async def _make_connection(self) -> Client:
-        client = self._client = Client()
+    async def _make_connection(self) -> NatsClient:
+        client = self._client = NatsClient()
         inbox = self._inbox = Inbox(client.new_inbox())
         try:
-            # One attempt: whether to try again is the outbox's business. (`allow_reconnect=False` would not fail fast.)
+            # One attempt: whether to try again is the outbox's business.
             await asyncio.wait_for(
-                client.connect(
-                    self._servers,
+                client.connect_as_configured(
+                    self._url,
                     name="artifact-cas",
                     connect_timeout=CONNECT_TIMEOUT,
-                    max_reconnect_attempts=1,
-                    reconnect_time_wait=0,
                     pending_size=0,  # no buffer: what cannot be sent fails at once, rather than block
                     error_cb=partial(_note, inbox),
                     disconnected_cb=partial(_lose_answers, inbox),
                 ),
-                CONNECT_TIMEOUT * 1.5,
+                CONNECT_TIMEOUT * (0.5 + min(self._url.count(",") + 1, _TRIED)),
             )
             await client.subscribe(inbox.subject, cb=partial(_take_answer, inbox))
         except (nats.errors.Error, OSError, TimeoutError) as error:
@@ -178,7 +178,7 @@ async def _note(inbox: Inbox, error: Exception) -> None:
     logger.debug("NATS: %s", error)
 
 
-async def _send(client: Client, message: Message, reply: str) -> Rejected | None:
+async def _send(client: NatsClient, message: Message, reply: str) -> Rejected | None:
     """Hand a message to the connection, which does not wait; return why that cannot be done.
 
     Neither `publish` of nats-py's JetStream, whose two timers for each message cost more than all else, nor its

@@ -11,7 +11,7 @@ from django.db import connection
 
 from audit.chain import FIELDS
 from audit.events import Action
-from audit.models import Granularity, UsageTotal
+from audit.models import Granularity, Organization, UsageTotal
 from audit.trail_rows import TrailRow
 
 # A sum stays there rather than ends sealing, whatever sizes other publishers claim; two of them fit a BIGINT.
@@ -26,7 +26,9 @@ _ADD = f"""
         transfers = {_TABLE}.transfers + excluded.transfers,
         bytes = CASE WHEN {_SUM} > {LIMIT} THEN {LIMIT} WHEN {_SUM} < -{LIMIT} THEN -{LIMIT} ELSE {_SUM} END
 """  # noqa: S608  (only names and numbers of our own)
-
+_KNOW = f"""
+    INSERT INTO {Organization._meta.db_table} (org_id, display_name) VALUES (%s, '') ON CONFLICT (org_id) DO NOTHING
+"""  # noqa: S608
 
 _COUNTED = frozenset(map(str, Action))
 _VALUES = itemgetter(
@@ -49,10 +51,13 @@ class Added(NamedTuple):
 
 
 def add(sums: Mapping[Key, Added]) -> None:
-    """Add these sums; to be called in the transaction that gives their events positions."""
+    """Add these sums, and rows of organizations that are new; called in the transaction that positions the events."""
+    organizations = sorted({key.org_id for key in sums})
+    identifier = Organization._meta.get_field("org_id")
     by_name = {field.name: field for field in UsageTotal._meta.local_concrete_fields}
     fields = [by_name[name] for name in _KEY]
     with connection.cursor() as cursor:
+        cursor.executemany(_KNOW, [(identifier.get_db_prep_save(each, connection),) for each in organizations])
         cursor.executemany(
             _ADD,
             [

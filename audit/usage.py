@@ -19,6 +19,22 @@ class Usage:
     downloads: int = 0
     skipped_uploads: int = 0
 
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes that came or went; what deduplication saved did neither."""
+        return self.uploaded_bytes + self.downloaded_bytes
+
+    @property
+    def transfers(self) -> int:
+        """Skipped uploads included."""
+        return self.uploads + self.downloads + self.skipped_uploads
+
+    @property
+    def dedup_ratio(self) -> float | None:
+        """Of all bytes that came to be uploaded, those that were saved, 0 to 1; None when none came."""
+        sent = self.uploaded_bytes + self.saved_bytes
+        return self.saved_bytes / sent if sent else None
+
     def add(self, data: Mapping[str, Any]) -> None:
         """Count one event, given as the `Data` of its payload; other kinds of event count nothing."""
         if data["ActionType"] not in set(Action):

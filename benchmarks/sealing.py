@@ -6,6 +6,7 @@ also does alone: how long an insert takes is what a request would notice.
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -42,7 +43,7 @@ def main() -> None:
                 environment = {
                     **os.environ,
                     "CAS_DATA_DIR": folder,
-                    "CAS_SECRET_KEY": "benchmark",
+                    "CAS_SECRET_KEY": secrets.token_urlsafe(50),
                     "DATABASE_URL": url,
                     "DJANGO_SETTINGS_MODULE": "casproject.settings",
                 }

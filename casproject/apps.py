@@ -7,7 +7,7 @@ class CasProjectConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks."""
-        from casproject import checks  # noqa: F401
+        from casproject import checks, deployment_checks  # noqa: F401
 
 
 class CasAdminConfig(AdminConfig):

@@ -13,6 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "casproject.settings")
 TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "casproject.redis_broker:Transport"))
 
 app = Celery("casproject")
+app.on_configure.connect(lambda **_: startup.load_settings(), weak=False)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.autodiscover_tasks(related_name="upkeep_tasks")

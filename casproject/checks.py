@@ -4,12 +4,13 @@ import os
 from typing import Any
 
 from django.conf import settings
+from django.core import checks
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
 from casproject.observability.addresses import parse_networks
+from casproject.variables import env
 
-MAX_DRAIN = 3600  # seconds
 SHORTEST_TOKEN = 16  # characters
 
 
@@ -49,17 +50,23 @@ def check_metrics(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register
-def check_log_format(**kwargs: Any) -> list[CheckMessage]:
-    """E012: a form of the log that there is not."""
-    if settings.CAS_LOG_FORMAT in {"plain", "json"}:
-        return []
-    return [Error("CAS_LOG_FORMAT must be plain or json.", hint="plain is the default.", id="casproject.E012")]
+def check_ranges(**kwargs: Any) -> list[CheckMessage]:
+    """E004: a number that makes no sense."""
+    return [
+        Error(
+            f"{variable.name} must be {variable.range}, not {value:.12g}.",
+            hint=f"The default is {variable.default.replace('`', '')}.",
+            id="casproject.E004",
+        )
+        for variable in env.variables.values()
+        if variable.range and not variable.holds(value := getattr(settings, variable.name))
+    ]
 
 
 @register
 def check_threads(**kwargs: Any) -> list[CheckMessage]:
     """E003: transfers that wait for their clients could take every thread of a web process."""
-    if 0 < settings.CAS_MAX_TRANSFERS < settings.CAS_WEB_THREADS:
+    if settings.CAS_MAX_TRANSFERS < settings.CAS_WEB_THREADS:
         return []
     message = (
         f"CAS_MAX_TRANSFERS must be at least 1 and less than CAS_WEB_THREADS ({settings.CAS_WEB_THREADS}), "
@@ -69,10 +76,13 @@ def check_threads(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register
-def check_drain(**kwargs: Any) -> list[CheckMessage]:
-    """E004: a server cannot drain for a negative time, or for longer than anybody waits."""
-    if 0 <= settings.CAS_DRAIN_SECONDS <= MAX_DRAIN:
-        return []
-    message = f"CAS_DRAIN_SECONDS must be 0 or more, {MAX_DRAIN} at most, not {settings.CAS_DRAIN_SECONDS:g}."
-    hint = "Somewhat longer than it takes a proxy to notice that /readyz fails, such as 10."
-    return [Error(message, hint=hint, id="casproject.E004")]
+def check_names(**kwargs: Any) -> list[CheckMessage]:
+    """W001: a variable that begins like ours and that nobody reads."""
+    return [
+        checks.Warning(
+            f"{name} is set, and nothing reads it.",
+            hint=f"Is {nearest} meant?" if nearest else "docs/configuration.md has all that there are.",
+            id="casproject.W001",
+        )
+        for name, nearest in env.unknown()
+    ]

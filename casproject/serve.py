@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from granian import cli, server
 
-from casproject import drain
+from casproject import drain, startup
 
 
 class DrainingServer(server.Server):  # type: ignore[misc, valid-type]  # one of two, by platform
@@ -37,6 +37,7 @@ class DrainingServer(server.Server):  # type: ignore[misc, valid-type]  # one of
 def main() -> None:
     """Serve until a signal ends it."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "casproject.settings")
+    startup.load_settings()
     signal.signal(drain.SIGNAL, signal.SIG_IGN)  # of the processes too, until each has its own handler
     cli.Server = DrainingServer  # type: ignore[attr-defined]  # what its command starts
     cli.entrypoint()  # type: ignore[no-untyped-call]

@@ -1,66 +1,12 @@
-"""Settings: the environment, read once, typed. README.md has the table."""
+"""What Django, Celery and the apps make of the environment; casproject/variables.py reads it."""
 
-from pathlib import Path
 from typing import Any
 
 from celery.schedules import schedule
 
-from casproject.environment import Environment
+from casproject.variables import *
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-
-env = Environment()
-CAS_DATA_DIR = Path(env.str("CAS_DATA_DIR", default=str(BASE_DIR / "var"))).absolute()
-
-# `make run` leaves its secrets and addresses here, so that manage.py finds the stack it started.
-# Variables that are set in the environment win.
-Environment.read_env(str(CAS_DATA_DIR / "development.env"))
-
-DEBUG = env.bool("CAS_DEBUG", default=False)
-SECRET_KEY = env.str("CAS_SECRET_KEY", default="")
-ALLOWED_HOSTS = env.list("CAS_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("CAS_CSRF_TRUSTED_ORIGINS", default=[])
-# Whoever can reach the server could claim HTTPS: only for a server that none but the proxy can reach.
-CAS_BEHIND_PROXY = env.bool("CAS_BEHIND_PROXY", default=False)
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if CAS_BEHIND_PROXY else None
-LOG_LEVEL = env.log_level("CAS_LOG_LEVEL")
-CAS_LOG_FORMAT = env.str("CAS_LOG_FORMAT", default="plain")
-CAS_ACCESS_LOG = env.bool("CAS_ACCESS_LOG", default=False)
-
-# Tokens and locations
-CAS_TOKEN_KEYS = env.list("CAS_TOKEN_KEYS", default=[])
-CAS_TOKEN_ISSUER = env.str("CAS_TOKEN_ISSUER", default="")
-CAS_CREDENTIAL_KEYS = env.list("CAS_CREDENTIAL_KEYS", default=[])
-CAS_MAX_UPLOAD_BYTES = env.int("CAS_MAX_UPLOAD_BYTES", default=100 * 1024**3)
-CAS_UPLOAD_EXPIRES_HOURS = env.float("CAS_UPLOAD_EXPIRES_HOURS", default=24.0)
-CAS_STORAGE_BACKENDS = env.dict("CAS_STORAGE_BACKENDS", default={})
-
-# Threads of a web process (the Procfile gives the web server as many), and how many of them may wait for clients.
-CAS_WEB_THREADS = env.int("CAS_WEB_THREADS", default=64)
-CAS_MAX_TRANSFERS = env.int("CAS_MAX_TRANSFERS", default=48)
-CAS_DRAIN_SECONDS = env.float("CAS_DRAIN_SECONDS", default=0.0)
-
-# Upkeep
-CAS_SCRUB_BYTES_PER_SECOND = env.int("CAS_SCRUB_BYTES_PER_SECOND", default=0)
-CAS_SCRUB_EVERY_DAYS = env.float("CAS_SCRUB_EVERY_DAYS", default=30.0)
-
-# Observing
-CAS_METRICS_TOKEN = env.str("CAS_METRICS_TOKEN", default="")
-CAS_METRICS_ALLOW = env.list("CAS_METRICS_ALLOW", default=["127.0.0.0/8", "::1"])
-
-# Publishing
-NATS_URL = env.str("NATS_URL", default="")
-CAS_SWEEP_SECONDS = env.float("CAS_SWEEP_SECONDS", default=5.0)
-
-# The trail
-CAS_SEAL_SECONDS = env.float("CAS_SEAL_SECONDS", default=2.0)
-CAS_CHECKPOINT_SECONDS = env.float("CAS_CHECKPOINT_SECONDS", default=60.0)
-CAS_CHECKPOINT_KEY = env.str("CAS_CHECKPOINT_KEY", default="")
-AUDIT_RETENTION_DAYS = env.float("AUDIT_RETENTION_DAYS", default=0.0)
-
-# Taking in what others publish
-CAS_MIRROR = env.bool("CAS_MIRROR", default=False)
-CAS_MIRROR_CONSUMER = env.str("CAS_MIRROR_CONSUMER", default="artifact-cas-mirror")
+env.refuse_unreadable()
 
 INSTALLED_APPS = [
     "casproject.apps.CasAdminConfig",
@@ -115,9 +61,6 @@ TEMPLATES = [
 ]
 
 # Database
-DATABASES: dict[str, dict[str, Any]] = {
-    "default": env.database("DATABASE_URL", default=f"sqlite:///{CAS_DATA_DIR / 'cas.sqlite3'}"),
-}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 20,
@@ -129,7 +72,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     # A database that does not answer must not hold a request for as long as TCP would.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
-    if env.bool("CAS_PREPARED_STATEMENTS", default=True):
+    if CAS_PREPARED_STATEMENTS:
         DATABASES["default"]["OPTIONS"]["prepare_threshold"] = (
             5  # of common/prepared.py's cursors; Django's never prepare
         )
@@ -155,11 +98,11 @@ USE_TZ = True
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # a few admin files, straight from the packages: no collectstatic step
 
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("CAS_SECURE_COOKIES", default=True)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = CAS_SECURE_COOKIES
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if CAS_BEHIND_PROXY else None
 SECURE_REFERRER_POLICY = "same-origin"
 
 CORS_URLS_REGEX = r"^/(download/|uploads(/|$))"
-CORS_ALLOWED_ORIGINS = env.list("CAS_CORS_ALLOWED_ORIGINS", default=[])
 CORS_ALLOW_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST"]
 CORS_ALLOW_HEADERS = [
     "authorization",
@@ -206,7 +149,6 @@ SPECTACULAR_SETTINGS = {
 }
 
 # Celery carries wake-ups; the outbox is the truth, so a message is never worth waiting for.
-CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="embedded://")
 if CELERY_BROKER_URL == "embedded://":
     _broker_dir = str(CAS_DATA_DIR / "broker")
     CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
@@ -274,8 +216,7 @@ LOGGING = {
         "json": {"()": "casproject.observability.logs.JSON"},
     },
     "handlers": {
-        # A wrong format is told by a system check, which needs a log that can be set up.
-        "console": {"class": "logging.StreamHandler", "formatter": "json" if CAS_LOG_FORMAT == "json" else "plain"},
+        "console": {"class": "logging.StreamHandler", "formatter": CAS_LOG_FORMAT},
     },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {

@@ -8,7 +8,10 @@ from typing import Any
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
+from casproject.startup import load_settings, refuse_wrong_settings
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "casproject.settings")
+load_settings()
 
 pages = get_wsgi_application()
 
@@ -19,7 +22,6 @@ from casproject.handlers import TransferHandler  # noqa: E402  (needs the apps l
 from casproject.observability import access_log, process  # noqa: E402  (needs the apps loaded)
 from casproject.observability.edge import Edge  # noqa: E402  (needs the apps loaded)
 from casproject.observability.exchange import Exchange  # noqa: E402  (needs the apps loaded)
-from casproject.startup import refuse_wrong_settings  # noqa: E402  (needs the apps loaded)
 
 refuse_wrong_settings()
 _cross_origin = TransferHandler([*settings.TRANSFER_MIDDLEWARE, settings.CORS_MIDDLEWARE])

@@ -68,6 +68,7 @@ class Sharing:
         self._written = ""
         self._is_failing = False
         self._over = threading.Event()
+        self._writing = threading.Lock()  # the thread's, and whoever ends the process
 
     def begin(self) -> None:
         """Write from now on, from a thread of its own, and once more when the process ends; in its forks as well."""
@@ -86,6 +87,7 @@ class Sharing:
             os.close(self._lock_file)
             self._lock_file = None
         self.name, self._written, self._over = _new_name(), "", threading.Event()
+        self._writing = threading.Lock()
         self._start()
 
     def end(self) -> None:
@@ -118,11 +120,12 @@ class Sharing:
         counts = {name: _as_json(metric.read()) for name, metric in METRICS.items()}
         content = json.dumps({"counts": counts, "gauges": self._read_gauges()})
         path = self._folder / f"{self.name}.json"
-        if content == self._written and path.exists():
-            return
-        self._hold_lock()
-        _replace(path, content)
-        self._written = content
+        with self._writing:
+            if content == self._written and path.exists():
+                return
+            self._hold_lock()
+            _replace(path, content)
+            self._written = content
 
     def _read_gauges(self) -> dict[str, float]:
         return {name: read() for name, read in self._gauges.items()}

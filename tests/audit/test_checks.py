@@ -8,11 +8,8 @@ from pytest_django import Settings
 
 from audit.checks import (
     check_checkpoint_key,
-    check_intervals,
     check_mirror,
     check_nats_url,
-    check_retention,
-    check_sweep,
 )
 
 
@@ -41,12 +38,6 @@ def test_wrong_address_is_named_by_its_place_and_never_shown(settings: Settings)
     assert "hunter2" not in str(message)
 
 
-@pytest.mark.parametrize(("seconds", "ids"), [(0.5, []), (0, ["audit.E002"]), (-1, ["audit.E002"])])
-def test_sweep_needs_an_interval(seconds: float, ids: list[str], settings: Settings) -> None:
-    settings.CAS_SWEEP_SECONDS = seconds
-    assert [message.id for message in check_sweep()] == ids
-
-
 @pytest.mark.parametrize("url", ["ws://nats.example.com", "wss://nats.example.com"])
 def test_address_that_the_client_cannot_speak_to_is_refused(url: str, settings: Settings) -> None:
     settings.NATS_URL = url
@@ -63,15 +54,7 @@ def test_no_wrong_address_shows_its_password(url: str, settings: Settings) -> No
 def test_checks_are_run_with_the_others(settings: Settings) -> None:
     settings.NATS_URL = "http://somewhere"
     settings.CAS_SWEEP_SECONDS = 0
-    assert {"audit.E001", "audit.E002"} <= {message.id for message in run_checks()}
-
-
-@pytest.mark.parametrize(("name", "seconds"), [("CAS_SEAL_SECONDS", 0), ("CAS_CHECKPOINT_SECONDS", float("nan"))])
-def test_sealing_and_checkpoints_need_intervals(name: str, seconds: float, settings: Settings) -> None:
-    assert check_intervals() == []
-    setattr(settings, name, seconds)
-    (message,) = check_intervals()
-    assert (message.id, name in message.msg) == ("audit.E003", True)
+    assert {"audit.E001", "casproject.E004"} <= {message.id for message in run_checks()}
 
 
 def test_key_of_checkpoints_must_be_one(tmp_path: Path, settings: Settings) -> None:
@@ -89,14 +72,6 @@ def test_key_of_checkpoints_must_be_one(tmp_path: Path, settings: Settings) -> N
         (message,) = check_checkpoint_key()
         assert (message.id, problem in message.msg) == ("audit.E004", True)
         assert "secret" not in str(message)
-
-
-@pytest.mark.parametrize(
-    ("days", "ids"), [(0, []), (0.5, []), (36500, []), (-1, ["audit.E005"]), (1e9, ["audit.E005"])]
-)
-def test_retention_needs_an_age(days: float, ids: list[str], settings: Settings) -> None:
-    settings.AUDIT_RETENTION_DAYS = days
-    assert [message.id for message in check_retention()] == ids
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,7 @@ def test_several_processes_publish_each_event_once(nats: NatsServer, tmp_path: P
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "casproject.settings",
         "CAS_DATA_DIR": str(tmp_path),
-        "CAS_SECRET_KEY": "only-for-tests",
+        "CAS_SECRET_KEY": "only-for-tests-0123456789abcdefghijklmnop",
         "CAS_TOKEN_KEYS": ",".join(configured.CAS_TOKEN_KEYS),
         "CAS_CREDENTIAL_KEYS": ",".join(configured.CAS_CREDENTIAL_KEYS),
         "DATABASE_URL": database_url(),

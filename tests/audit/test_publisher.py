@@ -347,7 +347,7 @@ def test_other_server_is_used_though_the_connection_to_the_frozen_one_cannot_be_
         client.publish(messages(100, "x" * 100_000))
     other = NatsServer(tmp_path / "other")
     other.start()
-    client._servers = [other.url]
+    client._url = other.url
     try:
         wait_until(lambda: reaches(client), seconds=5, what="it reaches the other server")
         with_jetstream(other, lambda js: js.add_stream(name="audit", subjects=["audit.>"]))

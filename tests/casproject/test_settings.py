@@ -1,4 +1,4 @@
-"""What the environment says wrongly is refused by name, and what it may say is in the README."""
+"""What the environment says wrongly is refused by name, and what it may say is in docs/configuration.md."""
 
 import os
 import re
@@ -9,21 +9,30 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
+
+from casproject.environment import Environment
+from casproject.management.commands import settings_table
+from casproject.variables import env
 
 PROJECT = Path(settings.BASE_DIR)
 
 
-def test_readme_lists_each_variable_that_is_read_and_no_other() -> None:
-    read = set(re.findall(r'env\.\w+\("(\w+)"', (PROJECT / "casproject" / "settings.py").read_text()))
-    read |= set(re.findall(r"\$\{(\w+):-", (PROJECT / "Procfile").read_text()))
+def test_page_of_settings_is_the_one_that_the_code_makes() -> None:
+    """`manage.py settings_table > docs/configuration.md` makes it."""
+    assert (PROJECT / "docs" / "configuration.md").read_text() == settings_table.page()
+
+
+def test_every_variable_says_what_it_means_and_where_it_belongs() -> None:
+    assert [name for name, variable in env.variables.items() if not variable.help or not variable.section] == []
+
+
+def test_each_variable_of_the_procfile_and_the_readme_is_declared() -> None:
+    used = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", (PROJECT / "Procfile").read_text()))
+    assert used == {name: str(getattr(settings, name)) for name in used}
     table = (PROJECT / "README.md").read_text().split("## Settings")[1].split("## ")[0]
-    listed = {name for row in table.splitlines() if row.startswith("| `") for name in re.findall(r"`(\w+)`", cell(row))}
-    assert listed == read
-
-
-def cell(row: str) -> str:
-    return row.split("|")[1]
+    assert set(re.findall(r"`([A-Z]+_[A-Z_]+)`", table)) < set(env.variables)
 
 
 @pytest.mark.parametrize(
@@ -31,9 +40,9 @@ def cell(row: str) -> str:
     [
         ("CAS_MAX_UPLOAD_BYTES", "many", "CAS_MAX_UPLOAD_BYTES cannot be read"),
         ("CAS_SCRUB_BYTES_PER_SECOND", "50MB", "CAS_SCRUB_BYTES_PER_SECOND cannot be read"),
-        ("CAS_SCRUB_BYTES_PER_SECOND", "-1", "CAS_SCRUB_BYTES_PER_SECOND must not be negative"),
+        ("CAS_SCRUB_BYTES_PER_SECOND", "-1", "CAS_SCRUB_BYTES_PER_SECOND must be 0 or more"),
         ("CAS_SCRUB_EVERY_DAYS", "0", "CAS_SCRUB_EVERY_DAYS must be more than 0"),
-        ("CAS_SCRUB_EVERY_DAYS", "99999999999", "CAS_SCRUB_EVERY_DAYS must be more than 0"),
+        ("CAS_SCRUB_EVERY_DAYS", "99999", "CAS_SCRUB_EVERY_DAYS must be more than 0, and at most 36525, not 99999"),
         ("CAS_UPLOAD_EXPIRES_HOURS", "-1", "CAS_UPLOAD_EXPIRES_HOURS must be more than 0"),
         ("CAS_SWEEP_SECONDS", "soon", "CAS_SWEEP_SECONDS cannot be read"),
         ("CAS_SWEEP_SECONDS", "0", "CAS_SWEEP_SECONDS must be more than 0"),
@@ -45,11 +54,21 @@ def cell(row: str) -> str:
         ("CAS_UPLOAD_EXPIRES_HOURS", "0", "CAS_UPLOAD_EXPIRES_HOURS must be more than 0"),
         ("CAS_UPLOAD_EXPIRES_HOURS", "999999", "CAS_UPLOAD_EXPIRES_HOURS must be more than 0"),
         ("CAS_MAX_TRANSFERS", "64", "CAS_MAX_TRANSFERS must be at least 1 and less than CAS_WEB_THREADS (64)"),
-        ("CAS_MAX_TRANSFERS", "0", "CAS_MAX_TRANSFERS must be at least 1"),
+        ("CAS_MAX_TRANSFERS", "0", "CAS_MAX_TRANSFERS must be 1 or more, not 0"),
+        ("CAS_SEAL_SECONDS", "nan", "CAS_SEAL_SECONDS cannot be read"),
+        ("CAS_SEAL_SECONDS", "1e300", "CAS_SEAL_SECONDS cannot be read"),
+        ("CAS_MAX_UPLOAD_BYTES", "-1", "CAS_MAX_UPLOAD_BYTES must be 0 or more"),
+        ("CAS_GRACE_SECONDS", "1801", "CAS_GRACE_SECONDS must be 1 or more, and at most 1800, not 1801"),
+        ("CAS_PORT", "tcp://10.0.0.1:80", "Kubernetes sets it"),
+        ("CAS_DEBUG", "maybe", "CAS_DEBUG cannot be read: it must be a true or false"),
+        ("DATABASE_URL", "", "DATABASE_URL is empty"),
+        ("DATABASE_URL", "mysql://user@host/name", "DATABASE_URL is not a database URL"),
+        ("CELERY_BROKER_URL", "", "CELERY_BROKER_URL is empty"),
+        ("CAS_LOG_FORMAT", "xml", "CAS_LOG_FORMAT must be one of plain, json"),
         ("CAS_DRAIN_SECONDS", "-1", "CAS_DRAIN_SECONDS must be 0 or more"),
         ("CAS_WEB_THREADS", "48", "less than CAS_WEB_THREADS (48)"),
         ("DATABASE_URL", "mydatabase", "DATABASE_URL is not a database URL"),
-        ("CAS_LOG_LEVEL", "loud", "CAS_LOG_LEVEL must be DEBUG, INFO"),
+        ("CAS_LOG_LEVEL", "loud", "CAS_LOG_LEVEL must be one of DEBUG, INFO"),
         ("CAS_SECRET_KEY", "", "CAS_SECRET_KEY is empty"),
         ("CAS_TOKEN_KEYS", "/no/such/file", "/no/such/file cannot be read"),
         ("CAS_CREDENTIAL_KEYS", "short", "CAS_CREDENTIAL_KEYS: key 1"),
@@ -64,6 +83,7 @@ def test_wrong_value_is_refused_by_name(variable: str, value: str, complaint: st
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_value_that_may_be_a_secret_is_not_shown() -> None:
@@ -77,4 +97,49 @@ def test_value_that_may_be_a_secret_is_not_shown() -> None:
 
 
 def test_tests_run_with_settings_that_pass_all_checks(settings: Settings) -> None:
+    assert checks.run_checks() == []
+
+
+def test_all_that_cannot_be_read_is_told_at_once_without_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAS_A", "hunter2")
+    monkeypatch.setenv("CAS_B", "hunter2")
+    monkeypatch.setenv("CAS_C", "a=b,hunter2")
+    read = Environment()
+    assert read.int("CAS_A", default=3, help="") == 3
+    assert read.bool("CAS_B", default=True, help="") is True
+    assert read.dict("CAS_C", default={"a": "b"}, help="") == {"a": "b"}
+    with pytest.raises(ImproperlyConfigured) as refused:
+        read.refuse_unreadable()
+    assert [line.split()[0] for line in str(refused.value).splitlines()] == ["CAS_A", "CAS_B", "CAS_C"]
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("CAS_MAX_UPLOAD_BYTE", "Is CAS_MAX_UPLOAD_BYTES meant?"),
+        ("CAS_ZZZ", "docs/configuration.md has all that there are."),
+        ("NATS_URLS", "Is NATS_URL meant?"),
+        ("CELERY_BROKER_URI", "Is CELERY_BROKER_URL meant?"),
+    ],
+)
+def test_misspelt_variable_is_warned_of(monkeypatch: pytest.MonkeyPatch, name: str, hint: str) -> None:
+    monkeypatch.setenv(name, "1")
+    (warning,) = checks.run_checks()
+    assert (warning.id, warning.msg, warning.hint) == ("casproject.W001", f"{name} is set, and nothing reads it.", hint)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CAS_SERVICE_HOST",
+        "CAS_PORT_8000_TCP",
+        "CAS_PORT_8000_TCP_ADDR",
+        "NATS_PORT",
+        "NATS_HOME",
+        "CAS_SERVICE_PORT_HTTP",
+    ],
+)
+def test_what_kubernetes_and_other_programs_set_is_not(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
     assert checks.run_checks() == []

@@ -62,6 +62,56 @@ def test_process_refuses_to_start(command: list[str]) -> None:
     assert "NATS_URL: address 1" in done.stderr + done.stdout
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["python", "-m", "casproject.serve", "--interface", "wsgi", "casproject.wsgi:application"],
+        ["celery", "-A", "casproject", "worker", "--pool", "solo"],
+        ["celery", "-A", "casproject", "beat", "--pidfile="],
+        ["python", "manage.py", "migrate"],
+    ],
+    ids=["web", "worker", "beat", "manage.py"],
+)
+def test_what_cannot_be_read_stops_the_start_without_a_traceback(command: list[str]) -> None:
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "casproject.settings",
+        "CAS_SEAL_SECONDS": "soon",
+        "DATABASE_URL": "",
+    }
+    done = subprocess.run(
+        [BIN / command[0], *command[1:]],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "Refusing to start:\n" in done.stderr
+    assert "DATABASE_URL is empty" in done.stderr
+    assert "CAS_SEAL_SECONDS cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_checks_are_silenced_by_the_environment() -> None:
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "casproject.settings",
+        "NATS_URL": "http://somewhere",
+        "CAS_SILENCED_CHECKS": "audit.E001, casproject.W002",
+    }
+    command = [sys.executable, "manage.py", "check"]
+    subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, check=True)
+
+
+def test_warnings_are_logged(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    settings.CAS_CREDENTIAL_KEYS = []
+    refuse_wrong_settings()
+    assert "artifacts.W001" in caplog.text
+
+
 def test_manage_py_refuses_too() -> None:
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "casproject.settings", "NATS_URL": "http://somewhere"}
     command = [sys.executable, "manage.py", "migrate", "--plan"]
@@ -94,5 +144,5 @@ def test_every_error_is_told_at_once(settings: Settings) -> None:
     with pytest.raises(SystemExit) as caught:
         refuse_wrong_settings()
     assert "audit.E001" in str(caught.value.code)
-    assert "audit.E002" in str(caught.value.code)
+    assert "casproject.E004" in str(caught.value.code)
     assert "hunter2" not in str(caught.value.code)

@@ -6,15 +6,14 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-import nats
 import nats.errors
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from nats.aio.client import Client
 from nats.js.api import StorageType, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
 from audit import draining
+from audit.connection import NatsClient
 from audit.consumer import Consumer, StreamError
 from audit.names import STREAM, stream_name
 
@@ -74,14 +73,10 @@ class Command(BaseCommand):
                     line = {"sequence": message.sequence, "subject": message.subject, "id": message.message_id}
                     self.stdout.write(json.dumps({**line, "event": event}, ensure_ascii=False))
 
-    async def _connect(self) -> Client:
-        return await nats.connect(
-            settings.NATS_URL.split(","),
-            connect_timeout=CONNECT_SECONDS,
-            max_reconnect_attempts=1,
-            reconnect_time_wait=0,
-            error_cb=_quiet,
-        )
+    async def _connect(self) -> NatsClient:
+        client = NatsClient()
+        await client.connect_as_configured(settings.NATS_URL, connect_timeout=CONNECT_SECONDS, error_cb=_quiet)
+        return client
 
     def _show(self, info: StreamInfo) -> None:
         self.stdout.write(

@@ -1,0 +1,33 @@
+"""Sums over usage totals: what the API, the pages and the files of usage all ask the database for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db.models import F, Q, Sum
+
+from audit.models import UsageTotal
+
+_HALF = 2**32
+_KINDS = {
+    "uploaded_bytes": ("bytes", UsageTotal.Kind.UPLOADED),
+    "downloaded_bytes": ("bytes", UsageTotal.Kind.DOWNLOADED),
+    "saved_bytes": ("bytes", UsageTotal.Kind.DEDUPLICATED),
+    "uploads": ("transfers", UsageTotal.Kind.UPLOADED),
+    "downloads": ("transfers", UsageTotal.Kind.DOWNLOADED),
+    "skipped_uploads": ("transfers", UsageTotal.Kind.DEDUPLICATED),
+}
+COUNTS = list(_KINDS)  # the fields of audit/usage.py: Usage
+
+
+def sums() -> dict[str, Sum]:
+    """What to annotate with. In two halves: whatever sizes others claimed to have moved, SQLite can add them up."""
+    found = {}
+    for name, (column, kind) in _KINDS.items():
+        found[f"{name}_high"] = Sum(F(column) / _HALF, filter=Q(kind=kind), default=0)
+        found[f"{name}_low"] = Sum(F(column) % _HALF, filter=Q(kind=kind), default=0)
+    return found
+
+
+def counts_of(row: Mapping[str, Any]) -> dict[str, int]:
+    """The sums of an annotated row, by the names in COUNTS."""
+    return {name: row[f"{name}_high"] * _HALF + row[f"{name}_low"] for name in COUNTS}
