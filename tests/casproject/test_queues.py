@@ -104,6 +104,7 @@ def test_what_may_take_long_is_maintenance_and_nothing_else() -> None:
         "artifacts.tasks.sweep_incoming": "maintenance",
         "audit.tasks.mirror_stream": "maintenance",
         "audit.tasks.publish_pending": "celery",
+        "audit.upkeep_tasks.rank_organizations": "maintenance",
         "audit.upkeep_tasks.remove_expired": "maintenance",
         "audit.upkeep_tasks.seal": "celery",
     }
