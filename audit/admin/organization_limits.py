@@ -113,6 +113,7 @@ class OrganizationLimitInline(_UnlimitedOnly, StackedInline):
 
 @admin.register(OrganizationLimit)
 class OrganizationLimitAdmin(_UnlimitedOnly, ModelAdmin):
+    records_itself = True  # with the organizations
     list_display = ["user", "seen"]
     list_select_related = ["user"]
     ordering = ["user__username"]
