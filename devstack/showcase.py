@@ -145,7 +145,8 @@ def _fill(stack: Stack) -> Showcase:
 def _transfer(show: Showcase) -> str:
     """Real artifacts: each stored once, uploaded again by others, and downloaded; the digest of the first."""
     chance = random.Random(SEED)  # noqa: S311  (no secret)
-    stored, further = [], []
+    stored: list[str] = []
+    further: list[Callable[[], object]] = []
     for name, size in FILES:
         content = chance.randbytes(size)
         stored.append(show.put(content, name, chance.choice(show.organizations[:4])))

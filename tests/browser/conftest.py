@@ -77,6 +77,10 @@ def open_page(browser: Browser, site: str, transactional_db: None) -> Iterator[O
 
     yield open_page
     for context in contexts:
+        # Nothing new is asked, and what was is answered: a request that is broken off leaves its connection open.
+        context.set_offline(offline=True)
+        for page in context.pages:
+            page.unroute_all(behavior="wait")
         context.close()
 
 
