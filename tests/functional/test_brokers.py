@@ -24,9 +24,11 @@ class Broker(Protocol):
 @pytest.fixture(params=[BrokerServer, RabbitServer], ids=["Redis", "RabbitMQ"])
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     server: Broker = request.param(tmp_path / "broker")
-    server.start()
-    yield server
-    server.stop()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture
