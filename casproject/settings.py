@@ -19,9 +19,13 @@ INSTALLED_APPS = [
     "corsheaders",
     "rest_framework",
     "drf_spectacular",
+    "django_otp",
+    "django_otp.plugins.otp_static",
+    "django_otp.plugins.otp_totp",
     "casproject.apps.CasProjectConfig",
     "artifacts",
     "audit",
+    "people",
 ]
 
 MIDDLEWARE = [
@@ -34,8 +38,12 @@ MIDDLEWARE = [
     "casproject.forms.LimitForms",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "people.middleware.require_two_factor",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "casproject.visible_pages.show_unseen",
 ]
 
 # Of these, what transfers need (casproject/handlers.py); the latter only where CORS_URLS_REGEX matches.
@@ -98,9 +106,32 @@ USE_TZ = True
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # a few admin files, straight from the packages: no collectstatic step
 
+AUTHENTICATION_BACKENDS = ["people.backends.Backend"]
+OTP_TOTP_ISSUER = "Artifact CAS"
+OTP_TOTP_THROTTLE_FACTOR = OTP_STATIC_THROTTLE_FACTOR = 0  # people/throttle.py counts failures of both factors
+SESSION_COOKIE_AGE = int(CAS_SESSION_HOURS * 3600)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = CAS_SECURE_COOKIES
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if CAS_BEHIND_PROXY else None
 SECURE_REFERRER_POLICY = "same-origin"
+SECURE_SSL_REDIRECT = CAS_SSL_REDIRECT
+SECURE_HSTS_SECONDS = CAS_HSTS_SECONDS
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = CAS_HSTS_SUBDOMAINS
+X_FRAME_OPTIONS = "DENY"
+
+# Of pages; artifacts have one of their own, which lets them do nothing at all.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "base-uri": ["'none'"],
+    }
+}
 
 CORS_URLS_REGEX = r"^/(download/|uploads(/|$))"
 CORS_ALLOW_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST"]
@@ -172,8 +203,10 @@ CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_TIMEZONE = "UTC"
 CELERY_TASK_ROUTES = {
     "artifacts.tasks.*": {"queue": "maintenance"},
+    "audit.upkeep_tasks.rank_organizations": {"queue": "maintenance"},
     "audit.upkeep_tasks.remove_expired": {"queue": "maintenance"},
     "audit.tasks.mirror_stream": {"queue": "maintenance"},
+    "people.tasks.*": {"queue": "maintenance"},
 }
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "sweep-incoming": {
@@ -181,10 +214,20 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": schedule(3600),
         "options": {"expires": 3600},
     },
+    "sweep-people": {
+        "task": "people.tasks.sweep",
+        "schedule": schedule(3600),
+        "options": {"expires": 3600},
+    },
     "seal": {
         "task": "audit.upkeep_tasks.seal",
         "schedule": schedule(CAS_SEAL_SECONDS),
         "options": {"expires": CAS_SEAL_SECONDS},
+    },
+    "rank-organizations": {
+        "task": "audit.upkeep_tasks.rank_organizations",
+        "schedule": schedule(300),
+        "options": {"expires": 300},
     },
 }
 if NATS_URL:

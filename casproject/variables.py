@@ -135,6 +135,38 @@ CAS_SECURE_COOKIES = env.bool(
 )
 DEBUG = env.bool("CAS_DEBUG", default=False, help="Django's debug pages; never where others can reach it")
 
+env.section("People")
+
+CAS_SESSION_HOURS = env.float(
+    "CAS_SESSION_HOURS",
+    default=12,
+    unit="hours",
+    above=0,
+    help="how long a sign-in to the admin holds, however busy somebody is",
+)
+CAS_REQUIRE_TWO_FACTOR = env.bool(
+    "CAS_REQUIRE_TWO_FACTOR",
+    default=False,
+    help="who has not set up two-factor authentication can do nothing else in the admin "
+    "([admin-people.md](admin-people.md))",
+)
+CAS_SSL_REDIRECT = env.bool(
+    "CAS_SSL_REDIRECT",
+    default=False,
+    help="answer pages over HTTP with a redirect to HTTPS; where the proxy does not, and together with "
+    "`CAS_BEHIND_PROXY`",
+)
+CAS_HSTS_SECONDS = env.int(
+    "CAS_HSTS_SECONDS",
+    default=0,
+    unit="seconds",
+    at_least=0,
+    help="browsers use HTTPS alone for so long (Strict-Transport-Security); 0: not told",
+)
+CAS_HSTS_SUBDOMAINS = env.bool(
+    "CAS_HSTS_SUBDOMAINS", default=False, help="that goes for subdomains too, and preloading"
+)
+
 env.section("Artifacts")
 CAS_MAX_UPLOAD_BYTES = env.int(
     "CAS_MAX_UPLOAD_BYTES",

@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings
 
 PROJECT = Path(settings.BASE_DIR)
-PACKAGES = ("artifacts", "audit", "common", "casproject", "devstack")
+PACKAGES = ("artifacts", "audit", "people", "common", "casproject", "devstack")
 PURE = [
     "artifacts/block_hashes.py",
     "artifacts/digests.py",
@@ -55,6 +55,11 @@ def test_audit_knows_of_artifacts_its_signals_alone() -> None:
     known = {found for found in imports() if found[0].startswith("audit/") and found[1].startswith("artifacts")}
     assert {file for file, _ in known} == {"audit/receivers.py"}
     assert all(module.startswith("artifacts.signals.") for _, module in known)
+
+
+def test_artifacts_and_audit_know_nothing_of_people() -> None:
+    lower = ("artifacts/", "audit/", "common/")
+    assert [found for found in imports() if found[0].startswith(lower) and found[1].startswith("people.")] == []
 
 
 def test_nats_is_for_the_publisher_the_reader_and_the_owners_command() -> None:
