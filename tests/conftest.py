@@ -8,6 +8,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.dispatch import Signal
+from django.test import Client
 from pytest_django import DjangoDbBlocker, Settings
 
 from artifacts import locations
@@ -16,6 +17,7 @@ from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifa
 from audit import journal, nudge, write_ahead
 from audit.write_ahead import WriteAheadLog
 from common import group_commit
+from tests.conformance import violations
 from tests.servers import NatsServer, PostgresServer
 
 
@@ -36,6 +38,24 @@ def _no_connection_is_left(django_db_setup: None, django_db_blocker: DjangoDbBlo
                 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                 WHERE datname = current_database() AND pid <> pg_backend_pid()
             """)
+
+
+@pytest.fixture(autouse=True)
+def _answers_are_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every answer that a test gets through Django's client is held against the OpenAPI document."""
+    request = Client.request
+
+    def checked(self: Client, **environ: Any) -> Any:
+        answer = request(self, **environ)
+        found = violations(
+            environ.get("HTTP_X_HTTP_METHOD_OVERRIDE", answer.request["REQUEST_METHOD"]),
+            answer.request["PATH_INFO"],
+            answer,
+        )
+        assert not found, "\n".join(found)
+        return answer
+
+    monkeypatch.setattr(Client, "request", checked)
 
 
 @pytest.fixture(autouse=True)
