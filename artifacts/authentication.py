@@ -5,7 +5,8 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from artifacts.exceptions import InvalidToken
-from artifacts.tokens import Grant, verify_token
+from artifacts.key_ring import verify_token
+from artifacts.tokens import Grant
 
 
 class BearerAuthentication(BaseAuthentication):

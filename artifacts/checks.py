@@ -1,6 +1,5 @@
 """System checks of the token keys, the credential keys and the storage classes."""
 
-from pathlib import Path
 from typing import Any
 
 from cryptography.fernet import Fernet
@@ -9,7 +8,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, register
 from django.utils.module_loading import import_string
 
-from artifacts.tokens import BadKeyFile, load_keys
+from artifacts.token_keys import BadKeyFile, key_files, load_keys
 
 
 @register
@@ -19,14 +18,15 @@ def check_token_keys(**kwargs: Any) -> list[CheckMessage]:
         return [
             Error(
                 "CAS_TOKEN_KEYS is empty: no token could be verified.",
-                hint="Name the control plane's public key files, PEM or JWKS; `manage.py make_keys` makes a pair.",
+                hint="Name files or folders of public keys, PEM or JWKS; `manage.py make_keys` makes a pair.",
                 id="artifacts.E001",
             )
         ]
     messages: list[CheckMessage] = []
-    for path in settings.CAS_TOKEN_KEYS:
+    for name in settings.CAS_TOKEN_KEYS:
         try:
-            load_keys(Path(path))
+            for path in key_files([name]):
+                load_keys(path)
         except BadKeyFile as error:
             messages.append(
                 Error(

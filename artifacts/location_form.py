@@ -70,7 +70,7 @@ class LocationForm(ModelForm):
 
     class Meta:
         model = Location
-        fields = ["name", "backend", "options", "organization", "quota_bytes"]
+        fields = ["name", "backend", "options", "organization", "quota_bytes", "proof_of_possession"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

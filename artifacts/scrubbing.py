@@ -8,26 +8,24 @@ import heapq
 import math
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 
 from django.utils import timezone
 
 from artifacts import quota, scrub_findings
-from artifacts.block_hashes import HASHED_BLOCK, BlockHasher
-from artifacts.digests import Digest, VerifyingReader
-from artifacts.exceptions import ArtifactNotFound, DigestMismatch, IncompleteBody, StorageError
+from artifacts.digests import Digest
+from artifacts.examining import examine
+from artifacts.exceptions import StorageError
 from artifacts.models import Artifact, Location, Scrub
 from artifacts.rate_limit import RateLimit
 from artifacts.scrub_findings import Finding, State
 from artifacts.scrub_lease import Lease, leased
-from artifacts.storage import ObjectReader, Store, StoredObject, open_store
+from artifacts.storage import ObjectReader, Store, open_store
 from artifacts.storage.errors import storage_errors
 from common.transactions import write_transaction
 
 _PAGE = 1000  # digests of labels that are loaded at once
-_TRIES = 3  # of an artifact that is replaced while it is read
 _FAILURES = 10  # artifacts in a row that a storage may fail to hand out, before it counts as failing itself
 
 
@@ -89,7 +87,7 @@ class _Pass:
 
     def _examine(self, digest: Digest) -> Finding:
         try:
-            finding = self._read_steadily(digest)
+            finding = examine(self._store, self._location, digest, self._paced)
         except StorageError as error:
             self._failures += 1
             if self._failures >= _FAILURES:
@@ -99,34 +97,8 @@ class _Pass:
         self._failures = 0
         return finding
 
-    def _read_steadily(self, digest: Digest) -> Finding:
-        """Read the artifact, again when it was replaced or removed meanwhile."""
-        for _ in range(_TRIES):
-            # Before the storage is asked: whatever an upload changes after that changes the label too.
-            label = scrub_findings.find_label(self._location, digest)
-            found = self._store.stat(digest)
-            if found is None:
-                return Finding(digest, State.MISSING, label)
-            try:
-                hashes = self._read(digest, found)
-            except ArtifactNotFound:
-                continue
-            except (DigestMismatch, IncompleteBody) as error:
-                if self._store.stat(digest) == found:
-                    if isinstance(error, IncompleteBody):  # it is as long as ever: its transfer broke off
-                        raise StorageError("The storage handed out less than it has.") from error
-                    return Finding(digest, State.CORRUPT, label, found)
-            else:
-                return Finding(digest, State.SOUND, label, found, hashes)
-        return Finding(digest, State.UNREADABLE, detail="It changes while it is read.")
-
-    def _read(self, digest: Digest, found: StoredObject) -> list[bytes]:
-        hasher = BlockHasher() if found.size_bytes > HASHED_BLOCK else None
-        with closing(self._store.open(digest)) as file:
-            paced = _Paced(file, self._lease, self._limit, self._watcher)
-            for _ in VerifyingReader(paced, expected=digest, length=found.size_bytes, also=hasher):
-                pass
-        return hasher.hashes if hasher else []
+    def _paced(self, file: ObjectReader) -> "_Paced":
+        return _Paced(file, self._lease, self._limit, self._watcher)
 
     def _keep(self, finding: Finding) -> None:
         """Write down what was found and that the pass has come so far, both or neither."""

@@ -183,9 +183,16 @@ def read(grant: Grant, stored: Stored, span: range, file_name: str) -> bytes | I
     All at once when there are few. Raises ArtifactCorrupt: at once when the artifact is small or known to be
     corrupt, else while iterated.
     """
+    return read_by(
+        stored, span, lambda: _send(artifact_downloaded, grant, stored.digest, len(span), file_name or stored.file_name)
+    )
+
+
+def read_by(stored: Stored, span: range, at_end: Callable[[], object]) -> bytes | Iterator[bytes]:
+    """As `read`, but `at_end` is called in place of the event: all is verified, and the last piece is yet to leave."""
     if not stored.is_sound:
         raise ArtifactCorrupt
-    pieces = _read(grant, stored, span, file_name)
+    pieces = _read(stored, span, at_end)
     if len(span) <= AT_ONCE:
         return b"".join(pieces)
     first = next(pieces, b"")
@@ -198,7 +205,7 @@ def read(grant: Grant, stored: Stored, span: range, file_name: str) -> bytes | I
     return resume()
 
 
-def _read(grant: Grant, stored: Stored, span: range, file_name: str) -> Generator[bytes]:
+def _read(stored: Stored, span: range, at_end: Callable[[], object]) -> Generator[bytes]:
     with storage_errors():
         held = b""
         try:
@@ -209,8 +216,7 @@ def _read(grant: Grant, stored: Stored, span: range, file_name: str) -> Generato
         except (ArtifactCorrupt, DigestMismatch, IncompleteBody) as error:
             _mark_corrupt(stored)
             raise ArtifactCorrupt from error
-    # Before the last piece, so that nothing can come between a client that has all of it and its event.
-    _send(artifact_downloaded, grant, stored.digest, len(span), file_name or stored.file_name)
+    at_end()  # before the last piece, so that nothing can come between a client that has all of it and its event
     if held:
         yield held
 

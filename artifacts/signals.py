@@ -30,3 +30,7 @@ artifact_downloaded = Signal()
 # A request was answered with a problem document. Arguments: `status` int, `code` str, and `is_busy` bool, True when it
 # was refused because as many transfers were under way as are taken. Sent with `sender=None`.
 problem_answered = Signal()
+
+# A person did something by hand, in the admin. Arguments: `request` HttpRequest, `act` str ("downloaded", "tested"),
+# `subject` the Artifact or Location, `org_id` UUID or None, and `details`, a dictionary of what JSON can say.
+person_acted = Signal()

@@ -3,27 +3,20 @@
 The claims are those of Chainloop's `internal/robotaccount/cas`.
 """
 
-import json
 import re
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, TypeVar
 
 import jwt
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP521R1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from django.conf import settings
 
 from artifacts.exceptions import InvalidToken
+from artifacts.token_keys import ALGORITHM, TokenKey
 
-ALGORITHM = "ES512"
 AUDIENCE = "artifact-cas.chainloop"
 UPLOADER = "uploader"
 DOWNLOADER = "downloader"
@@ -34,10 +27,6 @@ _TIMES = frozenset({"exp", "nbf", "iat"})
 _UNKEEPABLE = re.compile(r"[\0\ud800-\udfff]")
 
 _REMEMBERED = 10_000  # tokens; a few hundred bytes each
-
-
-class BadKeyFile(Exception):
-    """A key file is missing, unreadable, or holds no P-521 public key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,45 +41,8 @@ class Grant:
     source_internal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TokenKey:
-    """A public key, and the `kid` it goes by: None for a PEM file's."""
-
-    public_key: EllipticCurvePublicKey
-    kid: str | None = None
-
-
-def load_keys(path: Path) -> list[TokenKey]:
-    """Read a PEM or JWKS file; raise BadKeyFile. Keys in a JWKS that are for other algorithms are left out."""
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadKeyFile(f"{path} cannot be read.") from error
-    keys = _jwks_keys(path, text) if text.lstrip().startswith("{") else _pem_keys(path, text)
-    if not keys:
-        raise BadKeyFile(f"{path} holds no P-521 public key, which {ALGORITHM} needs.")
-    return keys
-
-
-def _pem_keys(path: Path, text: str) -> list[TokenKey]:
-    try:
-        key = load_pem_public_key(text.encode())
-    except (ValueError, UnsupportedAlgorithm) as error:
-        if "PRIVATE KEY" in text:
-            raise BadKeyFile(f"{path} holds a private key; the control plane's public key is all we need.") from error
-        raise BadKeyFile(f"{path} is neither a PEM public key nor a JWKS.") from error
-    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP521R1):
-        return []
-    return [TokenKey(key)]
-
-
-def _jwks_keys(path: Path, text: str) -> list[TokenKey]:
-    try:
-        entries = json.loads(text)["keys"]
-        ours = [jwk for jwk in entries if jwk.get("kty") == "EC" and jwk.get("crv") == "P-521"]
-        return [TokenKey(jwt.PyJWK(jwk, ALGORITHM).key, jwk.get("kid")) for jwk in ours]
-    except (ValueError, KeyError, TypeError, AttributeError, jwt.PyJWTError) as error:
-        raise BadKeyFile(f"{path} is not a JWKS.") from error
+class UnknownKey(InvalidToken):
+    """None of the keys signed it: one that is not known yet may have."""
 
 
 class TokenVerifier:
@@ -125,7 +77,7 @@ class TokenVerifier:
             kid = jwt.get_unverified_header(token).get("kid")
         except jwt.PyJWTError as error:
             raise InvalidToken("The token is not a JWT.") from error
-        refusal = InvalidToken("The token is signed by no known key.")
+        refusal: InvalidToken = UnknownKey("The token is signed by no known key.")
         for key in self._candidates(kid):
             try:
                 claims: Mapping[str, Any] = jwt.decode(
@@ -189,13 +141,3 @@ def _claim(claims: Mapping[str, Any], name: str, kind: type[_T], default: _T | N
     if isinstance(value, str) and _UNKEEPABLE.search(value):
         raise InvalidToken(f"The token's {name} is no text.")
     return value
-
-
-@lru_cache
-def _verifier(paths: tuple[str, ...], issuer: str) -> TokenVerifier:
-    return TokenVerifier((key for path in paths for key in load_keys(Path(path))), issuer)
-
-
-def verify_token(token: str) -> Grant:
-    """Verify against the configured keys (CAS_TOKEN_KEYS); raise InvalidToken."""
-    return _verifier(tuple(settings.CAS_TOKEN_KEYS), settings.CAS_TOKEN_ISSUER).verify(token)

@@ -116,7 +116,7 @@ class ArtifactAPIView(APIView):
     def serve(self, request: Request, digest: Digest, file_name: str = "") -> HttpResponseBase:
         """Answer a download: 200 whole, 206 a range, 304 the client has it."""
         stored = services.find(self.grant, digest)
-        headers = _headers(stored, file_name)
+        headers = download_headers(stored, file_name)
         if unchanged := _not_modified(request, headers):
             return unchanged
         span = parse_range(request, stored.size_bytes, headers["ETag"])
@@ -149,7 +149,7 @@ class ArtifactView(ArtifactAPIView):
         return self.store(request, Digest.parse(digest))
 
     def head(self, request: Request, digest: str) -> HttpResponse:
-        headers = _headers(services.find(self.grant, Digest.parse(digest)))
+        headers = download_headers(services.find(self.grant, Digest.parse(digest)))
         return _not_modified(request, headers) or HttpResponse(headers=headers)
 
     def get(self, request: Request, digest: str) -> HttpResponseBase:
@@ -181,7 +181,7 @@ class DownloadView(ArtifactAPIView):
 
     def head(self, request: Request, digest: str) -> HttpResponse:
         stored = services.find(self.grant, Digest.parse(digest))
-        headers = _headers(stored, parse_file_name(request))
+        headers = download_headers(stored, parse_file_name(request))
         return _not_modified(request, headers) or HttpResponse(headers=headers)
 
     def get(self, request: Request, digest: str) -> HttpResponseBase:
@@ -201,7 +201,8 @@ def _not_modified(request: Request, headers: dict[str, str]) -> HttpResponse | N
     return answer
 
 
-def _headers(stored: services.Stored, file_name: str = "") -> dict[str, str]:
+def download_headers(stored: services.Stored, file_name: str = "") -> dict[str, str]:
+    """What every answer with an artifact's bytes bears, whoever asks for it."""
     disposition = content_disposition_header(as_attachment=True, filename=file_name or stored.file_name)
     return {
         # Never a type that a browser would run, whatever was uploaded.

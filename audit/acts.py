@@ -44,6 +44,7 @@ def record(
     request's user. Details go into the event's `Info` and are published: never a password, a key or a credential.
     Inside a transaction the event becomes part of it; what the database does not take goes to the journal.
     """
+    request = getattr(request, "_request", request)  # of REST framework's, to ask for the user is to authenticate
     try:
         target = _target_of(subject)
         _keep(act_event(uuid.uuid4(), time.time_ns(), act, target, _actor_of(request, actor), org_id, details))
@@ -67,7 +68,7 @@ def _target_of(subject: Model | Target | str) -> Target:
     if isinstance(subject, Target):
         return subject
     if isinstance(subject, Model):
-        return Target(type(subject).__name__, "" if subject.pk is None else str(subject.pk), str(subject))
+        return Target(str(subject._meta.object_name), "" if subject.pk is None else str(subject.pk), str(subject))
     return Target("".join(word.capitalize() for word in subject.split()))
 
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from audit import chain
 from audit.act_events import ActEvent
 from audit.events import Action, Event
-from audit.organization_models import Organization, OrganizationLimit
+from audit.organization_models import Organization, OrganizationLimit, OrganizationRanking
 from audit.report_models import LastPublished, StreamReport, WorkerBeat
 from common.prepared import prepared_cursor
 
@@ -26,6 +26,7 @@ __all__ = [
     "LastPublished",
     "Organization",
     "OrganizationLimit",
+    "OrganizationRanking",
     "RemovedEvents",
     "State",
     "StreamReport",

@@ -84,7 +84,7 @@ class Nudger:
 def send() -> None:
     """Send one Celery message, which tells where it comes from; raises what the broker's client raises."""
     headers: dict[str, Any] = {"headers": origin} if (origin := ORIGIN.get()) else {}
-    current_app.send_task("audit.tasks.publish_pending", expires=EXPIRES, retry=False, **headers)
+    current_app.send_task("audit.tasks.publish_pending", expires=EXPIRES, **headers)
 
 
 _nudger = Nudger()

@@ -1,18 +1,15 @@
 """Organizations as people know them, and who may see which; tokens and events know only their UUIDs."""
 
-import unicodedata
-
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 
-_UNWANTED = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # controls, bidirectional overrides, line separators
-_JOINERS = "\u200c\u200d"  # Persian and emoji sequences are spelt with them
+from common.visible_text import is_invisible, visible
 
 
 def validate_display_name(name: str) -> None:
     """Raise ValidationError for a name in which not every character can be seen."""
-    if any(unicodedata.category(char) in _UNWANTED and char not in _JOINERS for char in name):
+    if any(map(is_invisible, name)):
         raise ValidationError("It holds a control, bidirectional or other invisible character.", code="invisible")
 
 
@@ -28,7 +25,7 @@ class Organization(models.Model):
         indexes = [models.Index(fields=["display_name", "org_id"], name="audit_organization_name")]
 
     def __str__(self) -> str:
-        return self.display_name or str(self.org_id)
+        return visible(self.display_name) or str(self.org_id)
 
 
 class OrganizationLimit(models.Model):
@@ -39,3 +36,21 @@ class OrganizationLimit(models.Model):
 
     def __str__(self) -> str:
         return f"limit of {self.user}"
+
+
+class OrganizationRanking(models.Model):
+    """Who did the most in a preset period, as a worker last found: for periods with too many totals to add up at once.
+
+    One row for each period and measure of audit/organization_ranking.py.
+    """
+
+    period = models.CharField(max_length=10)
+    measure = models.CharField(max_length=20)
+    ranked_at = models.DateTimeField()
+    organizations = models.JSONField(help_text="Ids, the most first.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["period", "measure"], name="audit_organization_ranking")]
+
+    def __str__(self) -> str:
+        return f"{self.measure} of {self.period}"

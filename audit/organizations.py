@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Collection, Iterable
+from datetime import timedelta
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
 
-from audit.organization_models import Organization
+from audit.models import Granularity, Organization, UsageTotal
 
 MOST = 50  # organizations that one search finds
+UNKNOWN = 1_000  # that are added at once
 
 _ID = re.compile(r"[0-9a-f]{4,32}")  # a UUID's digits without its hyphens, or the first of them
 _DIGITS = 32
@@ -46,6 +49,20 @@ def ids_named(text: str, allowed: Collection[UUID] | None = None) -> list[UUID]:
     if allowed is not None:
         organizations = organizations.filter(pk__in=allowed)
     return list(organizations.values_list("pk", flat=True)[:MOST])
+
+
+def add_unknown() -> int:
+    """Add organizations with usage of these two days that sealing did not; return how many.
+
+    There are some after an upgrade: the release before sealed on, and knew of no organizations.
+    """
+    since = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    totals = UsageTotal.objects.filter(
+        ~Exists(Organization.objects.filter(pk=OuterRef("org_id"))), granularity=Granularity.DAY, start__gte=since
+    )
+    ids = list(totals.order_by().values_list("org_id", flat=True).distinct()[:UNKNOWN])
+    Organization.objects.bulk_create((Organization(org_id=each) for each in ids), ignore_conflicts=True)
+    return len(ids)
 
 
 def _uuid(text: str) -> UUID | None:

@@ -9,10 +9,12 @@ from typing import Any
 import django.db
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Model
 from django.dispatch import receiver
+from django.http import HttpRequest
 
-from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifact_uploaded
-from audit import journal, nudge, write_ahead
+from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifact_uploaded, person_acted
+from audit import acts, journal, nudge, write_ahead
 from audit.event_rows import row_of
 from audit.events import Action, Event
 from audit.models import AuditEvent, State
@@ -36,6 +38,13 @@ def on_deduplicated_upload(**values: Any) -> None:
 @receiver(artifact_downloaded)
 def on_download(**values: Any) -> None:
     record(Action.DOWNLOADED, **values)
+
+
+@receiver(person_acted)
+def on_act(
+    request: HttpRequest, act: str, subject: Model, org_id: uuid.UUID | None, details: dict[str, Any], **_: object
+) -> None:
+    acts.record(request, acts.Act[act.upper()], subject, org_id=org_id, **details)
 
 
 def record(

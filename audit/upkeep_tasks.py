@@ -6,7 +6,7 @@ import django.db
 from celery import shared_task
 from django.conf import settings
 
-from audit import checkpoints, retention, sealing
+from audit import checkpoints, organization_ranking, organizations, retention, sealing
 from audit.keys import KeyFileError
 
 logger = logging.getLogger(__name__)
@@ -42,3 +42,13 @@ def remove_expired() -> None:
         return
     if removed:
         logger.info("Removed %d events that were older than %g days", removed, settings.AUDIT_RETENTION_DAYS)
+
+
+@shared_task
+def rank_organizations() -> None:
+    """Keep in order what is too much to put in order for each page, and add organizations that nobody did."""
+    try:
+        organizations.add_unknown()
+        organization_ranking.keep_rankings()
+    except django.db.Error as error:
+        logger.warning("The database ranks no organizations: %r", error)

@@ -154,6 +154,13 @@ class Environment:
             config = environ.Env.db_url_config(default)
         return config
 
+    def text_of(self, name: _Str) -> _Str:
+        """As the environment has it; "" when it is not set."""
+        return os.environ.get(name, "")
+
+    def is_set(self, name: _Str) -> _Bool:
+        return os.environ.get(name) is not None
+
     def unknown(self) -> _Pairings:
         """Each variable that is set and begins like ours, but is none of them, and the nearest of them, or ""."""
         known = self.variables.keys()

@@ -20,9 +20,13 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "django_otp",
+    "django_otp.plugins.otp_static",
+    "django_otp.plugins.otp_totp",
     "casproject.apps.CasProjectConfig",
     "artifacts",
     "audit",
+    "people",
 ]
 
 MIDDLEWARE = [
@@ -35,8 +39,12 @@ MIDDLEWARE = [
     "casproject.forms.LimitForms",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "people.middleware.require_two_factor",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "casproject.visible_pages.show_unseen",
 ]
 
 # Of these, what transfers need (casproject/handlers.py); the latter only where CORS_URLS_REGEX matches.
@@ -99,9 +107,32 @@ USE_TZ = True
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # a few admin files, straight from the packages: no collectstatic step
 
+AUTHENTICATION_BACKENDS = ["people.backends.Backend"]
+OTP_TOTP_ISSUER = "Artifact CAS"
+OTP_TOTP_THROTTLE_FACTOR = OTP_STATIC_THROTTLE_FACTOR = 0  # people/throttle.py counts failures of both factors
+SESSION_COOKIE_AGE = int(CAS_SESSION_HOURS * 3600)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = CAS_SECURE_COOKIES
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if CAS_BEHIND_PROXY else None
 SECURE_REFERRER_POLICY = "same-origin"
+SECURE_SSL_REDIRECT = CAS_SSL_REDIRECT
+SECURE_HSTS_SECONDS = CAS_HSTS_SECONDS
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = CAS_HSTS_SUBDOMAINS
+X_FRAME_OPTIONS = "DENY"
+
+# Of pages; artifacts have one of their own, which lets them do nothing at all.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "base-uri": ["'none'"],
+    }
+}
 
 CORS_URLS_REGEX = r"^/(download/|uploads(/|$))"
 CORS_ALLOW_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST"]
@@ -172,9 +203,14 @@ if CELERY_BROKER_URL == "embedded://":
         "control_folder": str(CAS_DATA_DIR / "broker-control"),
         "polling_interval": 0.05,
     }
-else:
+elif CELERY_BROKER_URL.startswith(("redis:", "rediss:")):
     CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 1, "max_retries": 0}
-CELERY_TASK_PUBLISH_RETRY = False
+else:
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"connect_timeout": 2, "write_timeout": 5}
+# A connection of RabbitMQ's that broke is made anew by nothing but a second attempt.
+CELERY_TASK_PUBLISH_RETRY = CELERY_BROKER_URL.startswith(("amqp:", "amqps:", "pyamqp:"))
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker outlasts its broker's outage
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -182,8 +218,10 @@ CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_TIMEZONE = "UTC"
 CELERY_TASK_ROUTES = {
     "artifacts.tasks.*": {"queue": "maintenance"},
+    "audit.upkeep_tasks.rank_organizations": {"queue": "maintenance"},
     "audit.upkeep_tasks.remove_expired": {"queue": "maintenance"},
     "audit.tasks.mirror_stream": {"queue": "maintenance"},
+    "people.tasks.*": {"queue": "maintenance"},
 }
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "sweep-incoming": {
@@ -191,10 +229,20 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": schedule(3600),
         "options": {"expires": 3600},
     },
+    "sweep-people": {
+        "task": "people.tasks.sweep",
+        "schedule": schedule(3600),
+        "options": {"expires": 3600},
+    },
     "seal": {
         "task": "audit.upkeep_tasks.seal",
         "schedule": schedule(CAS_SEAL_SECONDS),
         "options": {"expires": CAS_SEAL_SECONDS},
+    },
+    "rank-organizations": {
+        "task": "audit.upkeep_tasks.rank_organizations",
+        "schedule": schedule(300),
+        "options": {"expires": 300},
     },
 }
 if NATS_URL:

@@ -46,11 +46,18 @@ CELERY_BROKER_URL = env.url(
 
 env.section("Keys and secrets")
 SECRET_KEY = env.str("CAS_SECRET_KEY", default="", shown="required", is_secret=True, help="Django's secret key")
+SECRET_KEY_FALLBACKS = env.list(
+    "CAS_SECRET_KEY_FALLBACKS",
+    default=[],
+    is_secret=True,
+    help="former secret keys, separated by commas: what they signed still counts",
+)
 CAS_TOKEN_KEYS = env.list(
     "CAS_TOKEN_KEYS",
     default=[],
     shown="required",
-    help="files with the control plane's public keys, PEM or JWKS, separated by commas",
+    help="files with the control plane's public keys, PEM or JWKS, or folders of them, separated by commas; they are "
+    "read again when they change ([keys.md](keys.md))",
 )
 CAS_TOKEN_ISSUER = env.str("CAS_TOKEN_ISSUER", default="", shown="any", help="the `iss` that tokens must have")
 CAS_CREDENTIAL_KEYS = env.list(
@@ -127,6 +134,38 @@ CAS_SECURE_COOKIES = env.bool(
     help="the admin's cookies over HTTPS alone; the development stack sets `false`",
 )
 DEBUG = env.bool("CAS_DEBUG", default=False, help="Django's debug pages; never where others can reach it")
+
+env.section("People")
+
+CAS_SESSION_HOURS = env.float(
+    "CAS_SESSION_HOURS",
+    default=12,
+    unit="hours",
+    above=0,
+    help="how long a sign-in to the admin holds, however busy somebody is",
+)
+CAS_REQUIRE_TWO_FACTOR = env.bool(
+    "CAS_REQUIRE_TWO_FACTOR",
+    default=False,
+    help="who has not set up two-factor authentication can do nothing else in the admin "
+    "([admin-people.md](admin-people.md))",
+)
+CAS_SSL_REDIRECT = env.bool(
+    "CAS_SSL_REDIRECT",
+    default=False,
+    help="answer pages over HTTP with a redirect to HTTPS; where the proxy does not, and together with "
+    "`CAS_BEHIND_PROXY`",
+)
+CAS_HSTS_SECONDS = env.int(
+    "CAS_HSTS_SECONDS",
+    default=0,
+    unit="seconds",
+    at_least=0,
+    help="browsers use HTTPS alone for so long (Strict-Transport-Security); 0: not told",
+)
+CAS_HSTS_SUBDOMAINS = env.bool(
+    "CAS_HSTS_SUBDOMAINS", default=False, help="that goes for subdomains too, and preloading"
+)
 
 env.section("Artifacts")
 CAS_MAX_UPLOAD_BYTES = env.int(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.signals import user_logged_in
 from django.core.management import call_command
 from django.db import connection
 from django.dispatch import Signal
@@ -17,6 +18,7 @@ from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifa
 from audit import journal, nudge, write_ahead
 from audit.write_ahead import WriteAheadLog
 from common import group_commit
+from people.receivers import record_sign_in
 from tests.conformance import violations
 from tests.servers import NatsServer, PostgresServer
 
@@ -133,3 +135,18 @@ def postgres_url() -> Iterator[str]:
     server.start()
     yield server.url
     server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _test_clients_sign_in_unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`force_login` gives a test its user; only those who sign in by the form are in the trail."""
+    force_login = Client.force_login
+
+    def unnoticed(client: Client, user: Any, backend: str | None = None) -> None:
+        user_logged_in.disconnect(record_sign_in)
+        try:
+            force_login(client, user, backend)
+        finally:
+            user_logged_in.connect(record_sign_in)
+
+    monkeypatch.setattr(Client, "force_login", unnoticed)

@@ -11,7 +11,8 @@ from django.conf import settings
 from django.db import connection
 
 from artifacts.digests import Digest
-from artifacts.tokens import ALGORITHM, AUDIENCE, DOWNLOADER, UPLOADER, Grant
+from artifacts.token_keys import ALGORITHM
+from artifacts.tokens import AUDIENCE, DOWNLOADER, UPLOADER, Grant
 from audit.events import Action, Event
 from audit.models import AuditEvent, State
 

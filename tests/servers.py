@@ -99,6 +99,7 @@ class BrokerServer:
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
         self._folder = folder
+        self.url = f"redis://127.0.0.1:{self.port}/0"
         self._program = _find_broker()
         self._process: subprocess.Popen[bytes] | None = None
 

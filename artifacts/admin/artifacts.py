@@ -1,18 +1,24 @@
 """Artifacts, which people look at."""
 
+import mimetypes
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
 from django.template.loader import render_to_string
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
-from artifacts.admin.cells import ReadOnly, badge, exact
+from artifacts.admin import by_hand
+from artifacts.admin.cells import LocationFilter, ReadOnly, badge, exact
+from artifacts.exceptions import ArtifactError
 from artifacts.models import Artifact
+from artifacts.scrub_findings import State
 
 if TYPE_CHECKING:
     ArtifactModelAdmin = admin.ModelAdmin[Artifact]
@@ -41,7 +47,7 @@ class StateFilter(admin.SimpleListFilter):
 @admin.register(Artifact)
 class ArtifactAdmin(ReadOnly, ArtifactModelAdmin):
     list_display = ["created", "short_digest", "name", "human_size", "location", "state", "events"]
-    list_filter = ["location", StateFilter]
+    list_filter = [("location", LocationFilter), StateFilter]
     list_select_related = ["location"]
     search_fields = ["file_name"]
     search_help_text = "A digest or its first digits, or part of a file name"
@@ -51,16 +57,9 @@ class ArtifactAdmin(ReadOnly, ArtifactModelAdmin):
     list_per_page = 50
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-    fields = [
-        "full_digest",
-        "name",
-        "exact_size",
-        "location",
-        "exact_created",
-        "state",
-        "exact_verified",
-        "exact_corrupt",
-        "exact_missing",
+    fieldsets = [
+        ("What it is", {"fields": ["full_digest", "name", "media_type", "exact_size", "location", "exact_created"]}),
+        ("Integrity", {"fields": ["state", "exact_verified", "exact_corrupt", "exact_missing"]}),
     ]
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
@@ -79,6 +78,80 @@ class ArtifactAdmin(ReadOnly, ArtifactModelAdmin):
             return by_name, may_have_duplicates
         return queryset.filter(digest__startswith=start) | by_name, may_have_duplicates
 
+    def get_urls(self) -> list[URLPattern]:
+        def page(name: str, view: Any) -> URLPattern:
+            route: URLPattern = path(
+                f"<path:object_id>/{name}/", self.admin_site.admin_view(view), name=f"artifacts_artifact_{name}"
+            )
+            return route
+
+        return [page("download", self.download_view), page("verify", self.verify_view), *super().get_urls()]
+
+    def has_download_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("artifacts.download_artifact")
+
+    def has_verify_permission(self, request: HttpRequest) -> bool:
+        """Whoever may try a location out may have what is in it read."""
+        return request.user.has_perm("artifacts.test_location")
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        """Django's, with what the user may do."""
+        more = {
+            "may_download": self.has_download_permission(request),
+            "may_verify": self.has_verify_permission(request),
+            "most_verified": by_hand.MOST_VERIFIED,
+            "subtitle": None,  # the digest stands in the path above, and in the first line
+            **(extra_context or {}),
+        }
+        return super().change_view(request, object_id, form_url, more)
+
+    def download_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        """The link of the page: the bytes, or back to the page with what is wrong."""
+        if request.method != "GET":
+            return HttpResponseNotAllowed(["GET"])
+        artifact = self._seen(request, object_id, is_allowed=self.has_download_permission(request))
+        try:
+            return by_hand.download(request, artifact)
+        except ArtifactError as error:
+            self.message_user(request, f"It cannot be downloaded. {error}", messages.ERROR)
+        return self._page(artifact)
+
+    def verify_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        """The button of the page: read all of it, and come back with what was found."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        artifact = self._seen(request, object_id, is_allowed=self.has_verify_permission(request))
+        if artifact.size_bytes > by_hand.MOST_VERIFIED:
+            raise PermissionDenied
+        try:
+            found = by_hand.verify(request, artifact)
+        except ArtifactError as error:
+            self.message_user(request, f"It could not be read. {error}", messages.ERROR)
+        else:
+            is_sound = found.state == State.SOUND
+            text = "All of it was read: it matches its digest." if is_sound else f"It was found {found.state.value}."
+            self.message_user(request, text, messages.SUCCESS if is_sound else messages.ERROR)
+        return self._page(artifact)
+
+    def _seen(self, request: HttpRequest, object_id: str, *, is_allowed: bool) -> Artifact:
+        """The artifact, if the user may see it and do this; raises PermissionDenied, Http404."""
+        if not (is_allowed and self.has_view_permission(request)):
+            raise PermissionDenied
+        artifact: Artifact | None = self.get_object(request, unquote(object_id))
+        if artifact is None:
+            raise Http404
+        return artifact
+
+    @staticmethod
+    def _page(artifact: Artifact) -> HttpResponseRedirect:
+        return HttpResponseRedirect(reverse("admin:artifacts_artifact_change", args=[artifact.pk]))
+
     @admin.display(description="created (UTC)", ordering="id")
     def created(self, artifact: Artifact) -> str:
         return f"{artifact.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
@@ -94,6 +167,12 @@ class ArtifactAdmin(ReadOnly, ArtifactModelAdmin):
     @admin.display(description="file name")
     def name(self, artifact: Artifact) -> str:
         return render_to_string("admin/cells/file_name.html", {"name": artifact.file_name})
+
+    @admin.display(description="media type")
+    def media_type(self, artifact: Artifact) -> str:
+        """What its name suggests; nobody has looked at its bytes for it, and it is served as none."""
+        guess, encoding = mimetypes.guess_type(artifact.file_name)
+        return " ".join(filter(None, (guess, encoding and f"({encoding})"))) or "-"
 
     @admin.display(description="size")
     def human_size(self, artifact: Artifact) -> str:

@@ -3,8 +3,11 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.html import format_html
+
+from artifacts.models import Location
 
 
 class ReadOnly:
@@ -18,6 +21,15 @@ class ReadOnly:
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class LocationFilter(admin.RelatedFieldListFilter):
+    """By location, of those that the user may see."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
+        seen = model_admin.admin_site.get_model_admin(Location).get_queryset(request)
+        ids = seen.order_by().values("pk")
+        return field.get_choices(include_blank=False, ordering=("backend", "name"), limit_choices_to={"pk__in": ids})
 
 
 def badge(kind: str, text: str, title: str) -> str:

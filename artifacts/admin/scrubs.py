@@ -8,7 +8,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.html import format_html_join
 
-from artifacts.admin.cells import ReadOnly, badge, exact
+from artifacts.admin.cells import LocationFilter, ReadOnly, badge, exact
 from artifacts.models import Scrub
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ else:
 @admin.register(Scrub)
 class ScrubAdmin(ReadOnly, ScrubModelAdmin):
     list_display = ["started", "location", "progress", "checked", "human_size", "damage", "unlabelled", "unreadable"]
-    list_filter = ["location"]
+    list_filter = [("location", LocationFilter)]
     list_select_related = ["location"]
     ordering = ["-id"]
     sortable_by = ["started"]

@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 
 from artifacts import resumable
+from artifacts.admin.cells import LocationFilter
 from artifacts.exceptions import ArtifactError
 from artifacts.models import ResumableUpload
 
@@ -20,7 +21,7 @@ else:
 @admin.register(ResumableUpload)
 class ResumableUploadAdmin(UploadModelAdmin):
     list_display = ["id", "file_name", "progress", "location", "org_id", "created_at", "expires_at"]
-    list_filter = ["location"]
+    list_filter = [("location", LocationFilter)]
     list_select_related = ["location"]
     search_fields = ["file_name"]
     ordering = ["-created_at"]

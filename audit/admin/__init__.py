@@ -1,5 +1,5 @@
-"""The admin's pages: the trail."""
+"""The admin's pages: the trail, and organizations."""
 
-from audit.admin import events
+from audit.admin import events, organization_limits, organizations
 
-__all__ = ["events"]
+__all__ = ["events", "organization_limits", "organizations"]

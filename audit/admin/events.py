@@ -18,6 +18,7 @@ from audit.acts import Act
 from audit.admin import event_acts, event_columns
 from audit.admin.event_cells import EventCells
 from audit.admin.event_list import EventChangeList, form_of
+from audit.admin.live import Live
 from audit.event_filters import EventFilter
 from audit.export import pieces
 from audit.models import AuditEvent, AuditEventQuerySet
@@ -141,7 +142,12 @@ class AuditEventAdmin(EventCells, ModelAdmin):
             route: URLPattern = path(f"{name}/", self.admin_site.admin_view(function), name=f"audit_auditevent_{name}")
             return route
 
-        return [view("matching", self.matching_view), view("columns", self.columns_view), *super().get_urls()]
+        return [
+            view("matching", self.matching_view),
+            view("columns", self.columns_view),
+            *Live(self, self).urls(),
+            *super().get_urls(),
+        ]
 
     def matching_view(self, request: HttpRequest) -> Any:
         """GET: how many events the filters ask for, and what can be done with all of them. POST: do it."""

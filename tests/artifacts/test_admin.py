@@ -16,7 +16,9 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
+from artifacts import location_use
 from artifacts.models import Artifact, Location, Scrub
+from artifacts.signals import person_acted
 from artifacts.storage.filesystem import INCOMING
 from tests.factories import digest_of
 
@@ -537,3 +539,75 @@ def test_quota_that_is_none_is_an_error_of_its_field(admin_client: Client, locat
 
 def test_relative_folder_is_an_error_of_the_options(admin_client: Client) -> None:
     assert list(errors(admin_client.post(ADD, form(options='{"location": "srv"}')))) == ["options"]
+
+
+# What a location's page tells
+
+
+def shown_at(client: Client, location: Location) -> str:
+    return " ".join(client.get(page_of(location)).content.decode().split())
+
+
+def test_location_page_tells_how_much_it_holds(admin_client: Client, location: Location) -> None:
+    for content in (b"one", b"three"):
+        make_artifact(location, content)
+    make_artifact(location, b"gone", missing_at=timezone.now())
+    assert "2 (8 bytes in all)" in shown_at(admin_client, location)
+
+
+def test_not_more_artifacts_are_counted_than_soon_are(
+    admin_client: Client, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(location_use, "MOST_COUNTED", 1)
+    for content in (b"one", b"three"):
+        make_artifact(location, content)
+    assert "more than 1" in shown_at(admin_client, location)
+
+
+def test_location_page_tells_what_the_last_scrub_found(admin_client: Client, location: Location) -> None:
+    assert "never" in shown_at(admin_client, location)
+    done = Scrub.objects.create(location=location, finished_at=timezone.now(), checked=7, checked_bytes=9000, missing=2)
+    Scrub.objects.create(location=location)
+    page = shown_at(admin_client, location)
+    assert page_of(done) in page
+    assert "read 7 artifacts" in page
+    assert "2 missing" in page
+
+
+def test_proof_of_possession_is_chosen_in_the_form(admin_client: Client, location: Location) -> None:
+    assert admin_client.post(page_of(location), form(location, proof_of_possession="on")).status_code == 302
+    location.refresh_from_db()
+    assert location.proof_of_possession
+
+
+def test_who_may_test_need_not_be_able_to_change(location: Location) -> None:
+    client = log_in("view_location", "test_location")
+    assert "Test this location" in shown_at(client, location)
+    answer = client.post(page_of(location, "test"), follow=True)
+    assert "works: an artifact was written" in answer.content.decode()
+    assert "Test this location" not in shown_at(log_in("view_location"), location)
+
+
+def test_who_may_change_may_not_therefore_test(location: Location) -> None:
+    client = log_in("view_location", "change_location")
+    assert client.post(page_of(location, "test")).status_code == 403
+
+
+def test_a_test_is_told_with_its_outcome(admin_client: Client, location: Location) -> None:
+    told: list[dict[str, Any]] = []
+
+    def remember(**values: Any) -> None:
+        told.append(values)
+
+    person_acted.connect(remember)
+    try:
+        admin_client.post(page_of(location, "test"))
+        location.options = {"location": "/dev/null/nothing"}
+        location.save()
+        admin_client.post(page_of(location, "test"))
+    finally:
+        person_acted.disconnect(remember)
+    assert [(values["act"], values["subject"], values["details"]) for values in told] == [
+        ("tested", location, {"works": True}),
+        ("tested", location, {"works": False}),
+    ]

@@ -17,8 +17,8 @@ from django.conf import settings as project_settings
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
+from artifacts.key_ring import verify_token
 from artifacts.models import Location
-from artifacts.tokens import verify_token
 from tests.factories import ORGANIZATION
 
 

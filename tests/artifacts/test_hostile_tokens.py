@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from pytest_django import Settings
 
 from artifacts.exceptions import InvalidToken
+from artifacts.key_ring import verify_token
 from artifacts.models import Location
-from artifacts.tokens import AUDIENCE, UPLOADER, verify_token
+from artifacts.tokens import AUDIENCE, UPLOADER
 from tests.artifacts.test_errors import assert_problem
 from tests.artifacts.test_tokens import jwk_of, new_key, part, pem_of
 from tests.factories import digest_of, files_in, make_token

@@ -13,16 +13,14 @@ from django.conf import settings as project_settings
 from pytest_django import Settings
 
 from artifacts.exceptions import InvalidToken
+from artifacts.key_ring import verify_token
+from artifacts.token_keys import BadKeyFile, TokenKey, load_keys
 from artifacts.tokens import (
     AUDIENCE,
     DOWNLOADER,
     UPLOADER,
-    BadKeyFile,
     Grant,
-    TokenKey,
     TokenVerifier,
-    load_keys,
-    verify_token,
 )
 from tests.factories import ORGANIZATION, make_token
 

@@ -168,7 +168,7 @@ def test_message_names_the_task_and_expires(monkeypatch: pytest.MonkeyPatch) -> 
     sent: list[tuple[Any, Any]] = []
     monkeypatch.setattr(current_app, "send_task", lambda *args, **options: sent.append((args, options)))
     nudge.send()
-    assert sent == [(("audit.tasks.publish_pending",), {"expires": nudge.EXPIRES, "retry": False})]
+    assert sent == [(("audit.tasks.publish_pending",), {"expires": nudge.EXPIRES})]
 
 
 def test_message_of_the_embedded_broker_is_one_that_a_worker_can_read() -> None:

@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings
 
 PROJECT = Path(settings.BASE_DIR)
-PACKAGES = ("artifacts", "audit", "common", "casproject", "devstack")
+PACKAGES = ("artifacts", "audit", "people", "common", "casproject", "devstack")
 PURE = [
     "artifacts/block_hashes.py",
     "artifacts/digests.py",
@@ -57,10 +57,16 @@ def test_audit_knows_of_artifacts_its_signals_alone() -> None:
     assert all(module.startswith("artifacts.signals.") for _, module in known)
 
 
+def test_artifacts_and_audit_know_nothing_of_people() -> None:
+    lower = ("artifacts/", "audit/", "common/")
+    assert [found for found in imports() if found[0].startswith(lower) and found[1].startswith("people.")] == []
+
+
 def test_nats_is_for_the_publisher_the_reader_and_the_owners_command() -> None:
     files = {file for file, module in imports() if module.split(".")[0] == "nats"}
     assert files == {
         "audit/connection.py",
+        "audit/nats_probe.py",
         "audit/publisher.py",
         "audit/consumer.py",
         "audit/management/commands/audit_stream.py",

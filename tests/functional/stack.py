@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import sqlite3
@@ -83,6 +84,11 @@ class LiveStack:
                 )
         if "web" in (names or self._commands):
             wait_until(self._answers, SECONDS, "the web server is ready")
+
+    def add(self, name: str, of: str, *arguments: str, **environment: str) -> None:
+        """Another process of the Procfile's, with more arguments, in an environment of its own."""
+        exports = "".join(f"export {key}={shlex.quote(value)}; " for key, value in environment.items())
+        self._commands[name] = f"{exports}{self._commands[of]} {shlex.join(arguments)}"
 
     def limit_files(self, name: str, blocks: int) -> None:
         """Let a process, from its next start on, write no file larger than so many blocks of 512 bytes."""

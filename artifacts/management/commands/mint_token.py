@@ -15,7 +15,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from artifacts.management.commands.make_keys import PRIVATE_KEY
-from artifacts.tokens import ALGORITHM, AUDIENCE, DOWNLOADER, UPLOADER
+from artifacts.token_keys import ALGORITHM
+from artifacts.tokens import AUDIENCE, DOWNLOADER, UPLOADER
 
 DEVELOPMENT_ORGANIZATION = uuid.UUID("1089bb36-e27b-428b-8009-d015c8737c54")
 

@@ -1,0 +1,98 @@
+"""Usage as files: CSV that is streamed in pieces, each read by itself, so that no transaction stays open meanwhile."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.http import HttpRequest, StreamingHttpResponse
+
+from audit import acts, api_usage, organization_usage, organizations, periods
+from audit.acts import Act, Target
+from audit.api_formats import csv_lines
+from audit.models import Organization
+from audit.periods import Period
+from audit.usage_sums import COUNTS
+
+BATCH = 500  # rows that are read at once
+_OF_ONE = ["org_id", "organization", "start", "backend", "location", *COUNTS, "dedup_ratio"]
+_OF_ALL = ["org_id", "organization", *COUNTS, "dedup_ratio"]
+
+
+def usage(request: HttpRequest, organization: Organization) -> StreamingHttpResponse:
+    """Of one organization: a row for each hour or day, and location."""
+    period, _ = periods.read(request.GET)
+    target = Target("Usage", str(organization.pk), str(organization))
+    acts.record(request, Act.EXPORTED, target, org_id=organization.pk, **_recorded(period))
+    return _answer(_rows_of_one(organization, period), _OF_ONE, f"usage-{organization.pk}-{_days(period)}.csv")
+
+
+def usage_of_all(request: HttpRequest, seen: QuerySet[Organization]) -> StreamingHttpResponse:
+    """Of all organizations that the user may see: a row for each, those that did nothing included."""
+    period, _ = periods.read(request.GET)
+    acts.record(request, Act.EXPORTED, Target("Usage", name="of organizations"), **_recorded(period))
+    return _answer(_rows_of_all(seen.order_by("pk"), period), _OF_ALL, f"usage-{_days(period)}.csv")
+
+
+def _rows_of_one(organization: Organization, period: Period) -> Iterator[list[dict[str, Any]]]:
+    query = {
+        "granularity": period.granularity,
+        "from": period.start,
+        "to": period.end,
+        "org": [organization.pk],
+        "group_by": ["start", "backend", "location"],
+        "page_size": BATCH,
+    }
+    head = {"org_id": str(organization.pk), "organization": organization.display_name}
+    after: list[Any] | None = None
+    while True:
+        page = api_usage.read_page(query, after)
+        yield [{**head, **row} for row in page.rows]
+        if page.end is None:
+            return
+        after = page.end
+
+
+def _rows_of_all(seen: QuerySet[Organization], period: Period) -> Iterator[list[dict[str, Any]]]:
+    last: UUID | None = None
+    while True:
+        ids = list((seen if last is None else seen.filter(pk__gt=last)).values_list("pk", flat=True)[:BATCH])
+        if not ids:
+            return
+        names = organizations.names_of(ids)
+        found = organization_usage.by_organization(ids, period)
+        yield [
+            {
+                "org_id": str(each),
+                "organization": names.get(each, ""),
+                **{name: getattr(found[each], name) for name in COUNTS},
+                "dedup_ratio": _rounded(found[each].dedup_ratio),
+            }
+            for each in ids
+        ]
+        last = ids[-1]
+
+
+def _answer(batches: Iterable[list[dict[str, Any]]], columns: list[str], name: str) -> StreamingHttpResponse:
+    def pieces() -> Iterator[str]:
+        yield csv_lines([], columns, header=True)
+        for rows in batches:
+            yield csv_lines(rows, columns, header=False)
+
+    disposition = f'attachment; filename="{name}"'
+    headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
+    return StreamingHttpResponse(pieces(), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _rounded(ratio: float | None) -> float | None:
+    return None if ratio is None else round(ratio, 6)
+
+
+def _recorded(period: Period) -> dict[str, Any]:
+    return {"format": "csv", **period.bounds}
+
+
+def _days(period: Period) -> str:
+    first, last = period.start.astimezone(UTC), period.last
+    return f"{first:%Y-%m-%d}" if first.date() == last else f"{first:%Y-%m-%d}-to-{last:%Y-%m-%d}"

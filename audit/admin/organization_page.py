@@ -1,0 +1,164 @@
+"""What the page of an organization shows: its usage of a period, where and of what, and its latest events."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from audit import acts, organization_events, organization_usage, periods
+from audit.admin.charts import Bar, Line, Part, bar_chart, time_chart
+from audit.events import Action
+from audit.models import AuditEvent, Organization
+from audit.organization_events import ArtifactUse
+from audit.organization_usage import LocationUsage
+from audit.periods import Period
+from audit.usage import Usage
+from common.sizes import format_binary
+
+_WORDS: dict[str, str] = {Action.UPLOADED: "uploaded", Action.DOWNLOADED: "downloaded"}
+
+
+class Figure(NamedTuple):
+    """A number with what it means, and where its events are ("" when the user may not see them)."""
+
+    label: str
+    value: str
+    detail: str
+    url: str = ""
+
+
+class Recent(NamedTuple):
+    """A row of the latest events."""
+
+    event: AuditEvent
+    words: str
+    size: str
+    url: str
+
+
+def context(request: HttpRequest, organization: Organization) -> dict[str, Any]:
+    """For templates/admin/audit/organization/change_form.html, as far as the user may see it."""
+    period, problem = periods.read(request.GET)
+    found: dict[str, Any] = {
+        "subtitle": None,
+        "title": str(organization),
+        **periods.context(period, request.GET, problem),
+    }
+    user = request.user
+    sees_events = user.has_perm("audit.view_auditevent")
+    if user.has_perm("audit.view_usagetotal"):
+        found |= _usage(organization.pk, period, has_links=sees_events)
+        if user.has_perm("audit.export_usagetotal"):
+            address = reverse("admin:audit_organization_usage", args=[organization.pk], query=period.parameters)
+            found["usage_file"] = address
+    if sees_events:
+        found["top"] = organization_events.top_artifacts(organization.pk, period)
+        found["top_tables"] = [
+            ("Most downloaded", _with_links(found["top"].by_downloads, organization.pk)),
+            ("Most bytes", _with_links(found["top"].by_bytes, organization.pk)),
+        ]
+        found["recent"] = [_recent(event) for event in organization_events.recent_events(organization.pk)]
+        found["events_url"] = events_url(organization.pk)
+    return found
+
+
+def events_url(organization: UUID, **filters: str) -> str:
+    """The list of events with the filters set to this organization's."""
+    query = {"organization": str(organization), **filters}
+    return f"{reverse('admin:audit_auditevent_changelist')}?{urlencode(query)}"
+
+
+def percent(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{100 * ratio:.1f} %"
+
+
+def _usage(organization: UUID, period: Period, *, has_links: bool) -> dict[str, Any]:
+    points = organization_usage.over_time(organization, period)
+    locations = organization_usage.by_location(organization, period)
+    urls = [
+        events_url(organization, **periods.bounds(start, start + period.step)) for start in period.starts if has_links
+    ]
+    return {
+        "figures": _figures(organization, period, _sum(points), has_links=has_links),
+        "chart": time_chart(
+            "Bytes by the hour (UTC)" if period.step < periods.DAY else "Bytes by the day (UTC)",
+            period.starts,
+            [
+                Line("Uploaded", "uploaded", [_shown(point.uploaded_bytes) for point in points]),
+                Line("Downloaded", "downloaded", [_shown(point.downloaded_bytes) for point in points]),
+                Line("Saved by dedup", "saved", [_shown(point.saved_bytes) for point in points]),
+            ],
+            step=period.step,
+            urls=urls,
+        ),
+        "locations": _locations(organization, period, locations, has_links=has_links) if locations else "",
+    }
+
+
+def _figures(organization: UUID, period: Period, usage: Usage, *, has_links: bool) -> list[Figure]:
+    def url(**filters: str) -> str:
+        return events_url(organization, **period.bounds, **filters) if has_links else ""
+
+    uploaded, downloaded, saved = map(format_binary, (usage.uploaded_bytes, usage.downloaded_bytes, usage.saved_bytes))
+    skipped = _times(usage.skipped_uploads, "skipped upload")
+    return [
+        Figure("Uploaded", uploaded, _times(usage.uploads, "upload"), url(action="uploaded")),
+        Figure("Downloaded", downloaded, _times(usage.downloads, "download"), url(action="downloaded")),
+        Figure("Saved by dedup", saved, skipped, url(action="deduplicated")),
+        Figure("Dedup ratio", percent(usage.dedup_ratio), "of the bytes to be uploaded"),
+        Figure("Transfers", f"{usage.transfers:,}", "skipped uploads included", url()),
+    ]
+
+
+def _locations(
+    organization: UUID, period: Period, locations: Sequence[LocationUsage], *, has_links: bool
+) -> SafeString:
+    bars = []
+    for backend, location, usage in locations:
+        filters = {"backend": backend, "location": location}
+        bars.append(
+            Bar(
+                location or "(no name)",
+                [
+                    Part("Uploaded", "uploaded", _shown(usage.uploaded_bytes)),
+                    Part("Downloaded", "downloaded", _shown(usage.downloaded_bytes)),
+                ],
+                events_url(organization, **period.bounds, **filters) if has_links and location else "",
+                f"{backend}, {_times(usage.transfers, 'transfer')}",
+            )
+        )
+    return bar_chart("Locations", bars, heading="Location")
+
+
+def _with_links(uses: Sequence[ArtifactUse], organization: UUID) -> list[tuple[ArtifactUse, str, str]]:
+    return [(use, events_url(organization, digest=use.digest), format_binary(_shown(use.moved_bytes))) for use in uses]
+
+
+def _recent(event: AuditEvent) -> Recent:
+    if event.action == Action.UPLOADED and event.skipped:
+        words = "deduplicated"
+    elif (act := acts.describe(event)) is not None:
+        words = " ".join(filter(None, (act.who, act.what)))
+    else:
+        words = _WORDS.get(event.action, event.action or event.subject)
+    return Recent(
+        event, words, format_binary(_shown(event.size_bytes)), reverse("admin:audit_auditevent_change", args=[event.pk])
+    )
+
+
+def _sum(points: Sequence[Usage]) -> Usage:
+    names = Usage.__dataclass_fields__
+    return Usage(**{name: sum(getattr(point, name) for point in points) for name in names})
+
+
+def _shown(count: int) -> int:
+    """Others' events may claim sizes below zero; a chart begins there."""
+    return max(count, 0)
+
+
+def _times(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"

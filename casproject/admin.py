@@ -1,0 +1,93 @@
+"""The pages of artifacts, which belong to nobody, with what the trail knows: whose they are, and who had them when."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.http import HttpRequest
+
+from artifacts.admin.artifacts import ArtifactAdmin
+from artifacts.admin.locations import LocationAdmin
+from artifacts.admin.scrubs import ScrubAdmin
+from artifacts.admin.uploads import ResumableUploadAdmin
+from artifacts.models import Artifact, Location, ResumableUpload, Scrub
+from audit import access
+from audit.models import AuditEvent
+from casproject import artifact_history
+
+
+class Limited:
+    """Shows a user who is limited to organizations nothing but what is theirs."""
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        rows = super().get_queryset(request)  # type: ignore[misc]
+        organizations = access.organizations_of(request.user)
+        return rows if organizations is None else rows.filter(self.of_organizations(organizations))
+
+    def of_organizations(self, organizations: frozenset[UUID]) -> Q:
+        """Which rows are theirs."""
+        raise NotImplementedError
+
+
+def _locations_of(organizations: frozenset[UUID]) -> QuerySet[Location]:
+    """Those that are theirs, and those that all share."""
+    return Location.objects.filter(Q(organization__in=organizations) | Q(organization=None))
+
+
+class ArtifactPages(Limited, ArtifactAdmin):
+    """An artifact is theirs when an event of theirs tells of it, there."""
+
+    change_form_template = "admin/artifacts/artifact/with_events.html"
+
+    def of_organizations(self, organizations: frozenset[UUID]) -> Q:
+        events = AuditEvent.objects.filter(
+            digest=OuterRef("digest"),
+            org_id__in=organizations,
+            backend=OuterRef("location__backend"),
+            location=OuterRef("location__name"),
+        )
+        return Q(Exists(events))
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        """With its events, for those who may see any."""
+        more = dict(extra_context or {})
+        artifact = self.get_object(request, unquote(object_id))
+        if artifact is not None and request.user.has_perm("audit.view_auditevent"):
+            more["history"] = artifact_history.of(artifact.digest, request.user)
+        return super().change_view(request, object_id, form_url, more)
+
+
+class LocationPages(Limited, LocationAdmin):
+    def of_organizations(self, organizations: frozenset[UUID]) -> Q:
+        return Q(organization__in=organizations) | Q(organization=None)
+
+
+class ScrubPages(Limited, ScrubAdmin):
+    def of_organizations(self, organizations: frozenset[UUID]) -> Q:
+        return Q(location__in=_locations_of(organizations))
+
+
+class UploadPages(Limited, ResumableUploadAdmin):
+    """An upload in pieces has its organization as the token wrote it."""
+
+    def of_organizations(self, organizations: frozenset[UUID]) -> Q:
+        return Q(org_id__in=[str(organization) for organization in organizations])
+
+
+_PAGES: dict[Any, Any] = {
+    Artifact: ArtifactPages,
+    Location: LocationPages,
+    ResumableUpload: UploadPages,
+    Scrub: ScrubPages,
+}
+for model, pages in _PAGES.items():
+    admin.site.unregister(model)
+    admin.site.register(model, pages)

@@ -1,0 +1,35 @@
+"""What this machine keeps of its own: the data folder, and in it events that the database has not taken yet."""
+
+import tempfile
+from collections.abc import Iterator
+
+from django.conf import settings
+
+from audit import journal, write_ahead
+from casproject.doctor.findings import Finding, ok, warn
+from casproject.doctor.locations import free_space
+
+FOLDER, JOURNAL = "data folder", "journal"
+REMEDY = "Give CAS_DATA_DIR to the user that the processes run as, on a local file system that has room."
+
+
+def examine_folder() -> Iterator[Finding]:
+    """Raises OSError."""
+    for name in ("journal", "write-ahead"):
+        folder = settings.CAS_DATA_DIR / name
+        folder.mkdir(exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".doctor") as file:
+            file.write(b"\0")
+            file.flush()
+    yield ok(FOLDER, f"{settings.CAS_DATA_DIR} can be written to")
+    yield free_space(FOLDER, str(settings.CAS_DATA_DIR))
+
+
+def examine_journal() -> Iterator[Finding]:
+    """Raises OSError."""
+    waiting, left = len(journal.pending()), len(write_ahead.left_behind())
+    if waiting or left:
+        text = f"{waiting} events and {left} logs of ended processes wait to be taken into the trail"
+        yield warn(JOURNAL, text, "They are once the database answers, by a web server or worker on this machine.")
+    else:
+        yield ok(JOURNAL, "nothing waits outside of the database")

@@ -1,0 +1,106 @@
+"""Real brokers between web server and worker: the way of an event over them, and without them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.functional.stack import LiveStack, Tenant
+from tests.rabbitmq import RabbitServer
+from tests.servers import BrokerServer, NatsServer, free_port, wait_until
+
+SECONDS = 90
+
+
+class Broker(Protocol):
+    url: str
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@pytest.fixture(params=[BrokerServer, RabbitServer], ids=["Redis", "RabbitMQ"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
+    server: Broker = request.param(tmp_path / "broker")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def stack(broker: Broker, tmp_path: Path) -> Iterator[LiveStack]:
+    stack = LiveStack(tmp_path / "stack", NatsServer(tmp_path / "nats"), CELERY_BROKER_URL=broker.url)
+    stack.prepare()
+    yield stack
+    stack.stop()
+
+
+def put_some(tenant: Tenant, *contents: bytes) -> None:
+    for content in contents:
+        assert tenant.put(content).status_code == 201
+
+
+def test_nudge_reaches_a_worker_also_after_one_of_them_was_restarted(stack: LiveStack, broker: Broker) -> None:
+    """No beat runs: nothing but the nudge could have an event published."""
+    tenant = Tenant(stack)
+    stack.start("web", "worker")
+    put_some(tenant, b"first")
+    tenant.wait_for_published(1, SECONDS)
+
+    def is_next_published(number: int) -> bool:  # a worker that starts throws away the nudges that it finds
+        assert tenant.put(b"next").ok
+        return bool(tenant.rows()[number]["state"] == "published")
+
+    stack.end("worker")
+    stack.start("worker")
+    wait_until(lambda: is_next_published(1), SECONDS, "the restarted worker publishes")
+    broker.stop()
+    waiting = len(tenant.rows())
+    put_some(tenant, b"last")
+    broker.start()
+    wait_until(lambda: is_next_published(waiting), SECONDS, "nudges get through the restarted broker")
+
+
+def test_doctor_sees_the_broker(stack: LiveStack, broker: Broker) -> None:
+    assert "ok    broker: connected to" in stack.manage("doctor")
+    assert "guest:" not in stack.manage("doctor")
+
+
+def test_broker_that_is_away_fails_no_transfer_and_the_sweep_publishes_when_it_is_back(
+    stack: LiveStack, broker: Broker
+) -> None:
+    tenant = Tenant(stack)
+    stack.start("web", "worker", "beat")
+    put_some(tenant, b"before")
+    tenant.wait_for_published(1, SECONDS)
+    broker.stop()
+    put_some(tenant, b"meanwhile", b"and another")
+    assert [row["state"] for row in tenant.rows()] == ["published", "pending", "pending"]
+    broker.start()
+    tenant.wait_for_published(3, SECONDS)
+    put_some(tenant, b"after")
+    tenant.wait_for_published(4, SECONDS)
+    assert len({event["id"] for event in stack.stream(tenant.organization)}) == 4
+
+
+def test_several_of_each_and_two_beats_by_mistake_do_no_harm(stack: LiveStack) -> None:
+    other_port = free_port()
+    stack.add("web-2", "web", CAS_PORT=str(other_port))
+    stack.add("worker-2", "worker", "--hostname", "second@%h")
+    stack.add("beat-2", "beat", "--schedule", str(stack.folder / "second-schedule"))
+    stack.start("web", "web-2", "worker", "worker-2", "beat", "beat-2")
+    tenant = Tenant(stack)
+    contents = [f"content {number}".encode() for number in range(60)]
+    first = stack.url
+    for number, content in enumerate(contents):
+        stack.url = f"http://127.0.0.1:{other_port}" if number % 2 else first
+        put_some(tenant, content)
+    stack.url = first
+    tenant.wait_for_published(60, SECONDS)
+    assert len(stack.stream(tenant.organization)) == 60
+    wait_until(lambda: all(row["position"] is not None for row in tenant.rows()), SECONDS, "all are sealed")
+    assert len({row["position"] for row in tenant.rows()}) == 60
+    stack.manage("verify_trail")
+    assert set(stack.running()) == {"web", "web-2", "worker", "worker-2", "beat", "beat-2"}
