@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, StorageState, ViewportSize, sync_playwright
 
 from devstack import showcase
 from devstack.environment import PROJECT
@@ -86,7 +86,7 @@ SHOTS = [
     Shot("artifact.png", "/admin/artifacts/artifact/", artifact, whole=True),
     Shot("live.png", f"{EVENTS}live/", live),
     Shot("location.png", "/admin/artifacts/location/?q=archive", first_row, whole=True),
-    Shot("login.png", "/admin/login/", size=(900, 480), is_signed_in=False),
+    Shot("login.png", "/admin/login/", size=(900, 580), is_signed_in=False),
     Shot("two-factor.png", "/admin/", two_factor),
 ]
 
@@ -116,18 +116,27 @@ def main() -> None:
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright's loop runs on this thread
     with showcase.running() as show, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
+        session = sign_in(browser, show)
         for shot in wanted:
-            take(browser, show, shot, FOLDER / shot.file)
+            take(browser, show, session if shot.is_signed_in else None, shot, FOLDER / shot.file)
         browser.close()
 
 
-def take(browser: Browser, show: Showcase, shot: Shot, target: Path) -> None:
-    """Take one picture, in a session of its own."""
+def sign_in(browser: Browser, show: Showcase) -> StorageState:
+    """Once for all pictures: the trail tells of each."""
+    context = browser.new_context()
+    log_in(context.new_page(), show.stack.url, show.user, show.password)
+    session = context.storage_state()
+    context.close()
+    return session
+
+
+def take(browser: Browser, show: Showcase, session: StorageState | None, shot: Shot, target: Path) -> None:
+    """Take one picture."""
     width, height = shot.size
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=shot.scheme)
+    viewport: ViewportSize = {"width": width, "height": height}
+    context = browser.new_context(viewport=viewport, color_scheme=shot.scheme, storage_state=session)
     page = context.new_page()
-    if shot.is_signed_in:
-        log_in(page, show.stack.url, show.user, show.password)
     answer = page.goto(f"{show.stack.url}{shot.path}")
     if answer is None or not answer.ok:
         sys.exit(f"{shot.path} answered {answer.status if answer else 'nothing'}.")

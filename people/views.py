@@ -79,7 +79,9 @@ def _do(request: HttpRequest, act: str, code: str) -> list[str] | None:
 
 def _picture(address: str) -> SafeString:
     """A QR code as SVG; it has no style and no script."""
-    svg = segno.make(address, error="m").svg_inline(scale=5, border=4, dark="#000", light="#fff", svgclass="cas-qr")
+    svg = segno.make(address, error="m").svg_inline(
+        border=4, omitsize=True, dark="#000", light="#fff", svgclass="cas-qr"
+    )
     return mark_safe(svg)  # noqa: S308  (made by us, of a picture's squares)
 
 
