@@ -33,18 +33,11 @@ PAGES: dict[str, Callable[[World], str]] = {
     "scrub": lambda world: reverse("admin:artifacts_scrub_change", args=[world.scrub.pk]),
     "organizations": lambda world: reverse("admin:audit_organization_changelist"),
     "organization": lambda world: reverse("admin:audit_organization_change", args=[world.organization.pk]),
-<<<<<<< HEAD
-=======
-    "two-factor": lambda world: reverse("admin:two_factor"),
->>>>>>> pages
     "organization-history": lambda world: reverse("admin:audit_organization_history", args=[world.organization.pk]),
     "organization-add": lambda world: reverse("admin:audit_organization_add"),
     "organization-limits": lambda world: reverse("admin:audit_organizationlimit_changelist"),
     "organization-limit-add": lambda world: reverse("admin:audit_organizationlimit_add"),
-<<<<<<< HEAD
     "two-factor": lambda world: reverse("admin:two_factor"),
-=======
->>>>>>> pages
     "users": lambda world: reverse("admin:auth_user_changelist"),
     "user": lambda world: reverse("admin:auth_user_change", args=[world.viewer.pk]),
     "user-add": lambda world: reverse("admin:auth_user_add"),
