@@ -219,6 +219,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_TASK_ROUTES = {
     "artifacts.tasks.*": {"queue": "maintenance"},
     "audit.upkeep_tasks.rank_organizations": {"queue": "maintenance"},
+    "audit.upkeep_tasks.watch": {"queue": "maintenance"},
     "audit.upkeep_tasks.remove_expired": {"queue": "maintenance"},
     "audit.tasks.mirror_stream": {"queue": "maintenance"},
     "people.tasks.*": {"queue": "maintenance"},
@@ -233,6 +234,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "people.tasks.sweep",
         "schedule": schedule(3600),
         "options": {"expires": 3600},
+    },
+    "watch": {
+        "task": "audit.upkeep_tasks.watch",
+        "schedule": schedule(15),
+        "options": {"expires": 15},
     },
     "seal": {
         "task": "audit.upkeep_tasks.seal",

@@ -29,6 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name != "test_outbox_postgres.py")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what was not tested for want of a program."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = {str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped if report.longrepr}
+    for reason in sorted(reason for reason in reasons if "not installed" in reason):
+        terminalreporter.write_line(f"*** {reason}", red=True, bold=True)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_connection_is_left(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """PostgreSQL drops no test database that a thread, of group commit or of a test, is still connected to."""

@@ -1,5 +1,6 @@
 """Real brokers between web server and worker: the way of an event over them, and without them."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -8,7 +9,7 @@ import pytest
 
 from tests.functional.stack import LiveStack, Tenant
 from tests.rabbitmq import RabbitServer
-from tests.servers import BrokerServer, NatsServer, free_port, wait_until
+from tests.servers import BrokerServer, NatsServer, PostgresServer, free_port, wait_until
 
 SECONDS = 90
 
@@ -24,9 +25,11 @@ class Broker(Protocol):
 @pytest.fixture(params=[BrokerServer, RabbitServer], ids=["Redis", "RabbitMQ"])
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     server: Broker = request.param(tmp_path / "broker")
-    server.start()
-    yield server
-    server.stop()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture
@@ -104,3 +107,33 @@ def test_several_of_each_and_two_beats_by_mistake_do_no_harm(stack: LiveStack) -
     assert len({row["position"] for row in tenant.rows()}) == 60
     stack.manage("verify_trail")
     assert set(stack.running()) == {"web", "web-2", "worker", "worker-2", "beat", "beat-2"}
+
+
+def test_machines_share_servers_and_no_folder_of_their_own(broker: Broker, tmp_path: Path) -> None:
+    """Web server, worker and beat as on three machines, over PostgreSQL, the broker and a cluster's address list."""
+    postgres = PostgresServer()
+    nats = NatsServer(tmp_path / "nats")
+    stack = LiveStack(
+        tmp_path / "web",
+        nats,
+        CELERY_BROKER_URL=broker.url,
+        DATABASE_URL=postgres.url,
+        NATS_URL=f"nats://127.0.0.1:{free_port()},{nats.url}",
+    )
+    try:
+        postgres.start()
+        stack.prepare()
+        for name in ("worker", "beat"):
+            (tmp_path / name).mkdir()
+            stack.add(f"{name} elsewhere", name, CAS_DATA_DIR=str(tmp_path / name))
+        tenant = Tenant(stack)
+        stack.start("web", "worker elsewhere", "beat elsewhere")
+        put_some(tenant, b"one", b"two")
+        assert tenant.get(b"one").content == b"one"
+        wait_until(lambda: len(stack.stream(tenant.organization)) == 3, SECONDS, "the worker elsewhere publishes")
+        found = json.loads(stack.manage("doctor", "--json"))["findings"]
+        assert [finding for finding in found if finding["level"] == "fail"] == []
+        assert any("PostgreSQL" in finding["text"] for finding in found)
+    finally:
+        stack.stop()
+        postgres.stop()
