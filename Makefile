@@ -31,7 +31,7 @@ format: $(VENV)/installed-dev ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-screenshots: $(VENV)/installed-dev ## Make the pictures in docs/images from a running stack (needs Chromium)
+screenshots: $(VENV)/installed-dev ## Make the pictures in docs/images, of a stack started for them (needs Chromium)
 	@exec $(BIN)/python -m devstack.screenshots
 
 lock: $(VENV)/installed ## Compile the hashed requirements (needs uv)

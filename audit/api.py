@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import ValidationError
 from rest_framework.utils.urls import replace_query_param
 
-from audit import api_cursor, api_pages, api_usage
+from audit import access, api_cursor, api_pages, api_usage
 from audit.api_filters import EventPageQuery, PageQuery
 from audit.api_formats import CSV, JSONLines, JSONPage
 from audit.api_pages import Position
@@ -105,7 +105,8 @@ class EventsView(StaffListView):
         after = None
         if "cursor" in query:
             after = Position(*api_cursor.decode(query["cursor"], [api_cursor.time, api_cursor.number]))
-        page = api_pages.read_page(EventFilter.of(query), FIELDS, query["page_size"], after)
+        asked = EventFilter.of(query).within(access.organizations_of(self.request.user))
+        page = api_pages.read_page(asked, FIELDS, query["page_size"], after)
         cursor = api_cursor.encode(page.end) if page.end else None
         return {"results": [event_values(row) for row in page.rows]}, cursor
 
@@ -126,6 +127,9 @@ class UsageView(StaffListView):
 
     def read(self, query: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
         self.columns = api_usage.columns_of(query)
+        allowed = access.organizations_of(self.request.user)
+        if allowed is not None:
+            query["org"] = [each for each in query.get("org", allowed) if each in allowed]
         after = None
         if "cursor" in query:
             readers = [api_usage.GROUPS[name].read for name in query["group_by"]]

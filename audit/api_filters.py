@@ -118,10 +118,14 @@ class EventQuery(Query):
     file_name = serializers.CharField(
         required=False, max_length=255, trim_whitespace=False, help_text="Part of the file name; case does not matter."
     )
-    backend = serializers.CharField(required=False, max_length=50, trim_whitespace=False)
-    location = serializers.CharField(required=False, max_length=200, trim_whitespace=False)
+    backend = serializers.CharField(
+        required=False, max_length=50, trim_whitespace=False, help_text="The kind of location, such as AWS-S3."
+    )
+    location = serializers.CharField(
+        required=False, max_length=200, trim_whitespace=False, help_text="The name of the location."
+    )
     skipped = serializers.BooleanField(required=False, help_text="Whether it is an upload of what was there already.")
-    state = serializers.ChoiceField(State.values, required=False)
+    state = serializers.ChoiceField(State.values, required=False, help_text="How far it is published.")
     min_size = SizeField(required=False, help_text="Bytes, such as 1500, 50MB or 1.5GiB.")
     max_size = SizeField(required=False, help_text="Bytes; this size is included.")
 

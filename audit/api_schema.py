@@ -56,6 +56,8 @@ def _schema(field: Field) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string"}
     if isinstance(field, serializers.IntegerField):
         schema = {"type": "integer", "minimum": field.min_value, "maximum": field.max_value}
+    elif isinstance(field, serializers.BooleanField):
+        schema = {"type": "boolean"}
     elif isinstance(field, serializers.UUIDField):
         schema["format"] = "uuid"
     elif isinstance(field, serializers.ChoiceField):

@@ -55,12 +55,18 @@ class UsageQuery(PageQuery):
         required=False, help_text=f"Hours or days from this one on; by default {DEFAULT_DAYS} days before `to`."
     )
     to = TimeField(required=False, help_text="Hours or days before this one; by default all until now.")
-    granularity = serializers.ChoiceField(Granularity.values, required=False, default=Granularity.DAY.value)
+    granularity = serializers.ChoiceField(
+        Granularity.values, required=False, default=Granularity.DAY.value, help_text="In UTC."
+    )
     org = serializers.ListField(
         child=serializers.UUIDField(), required=False, max_length=100, help_text="Organizations' ids; repeatable."
     )
-    backend = serializers.CharField(required=False, max_length=50, trim_whitespace=False)
-    location = serializers.CharField(required=False, max_length=200, trim_whitespace=False)
+    backend = serializers.CharField(
+        required=False, max_length=50, trim_whitespace=False, help_text="The kind of location, such as AWS-S3."
+    )
+    location = serializers.CharField(
+        required=False, max_length=200, trim_whitespace=False, help_text="The name of the location."
+    )
     group_by = GroupField(
         required=False, default=["start", "org"], help_text="Of start, org, backend, location; separated by commas."
     )

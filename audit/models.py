@@ -31,6 +31,7 @@ __all__ = [
     "State",
     "StreamReport",
     "TrailHead",
+    "UsageSum",
     "UsageTotal",
     "WorkerBeat",
 ]
@@ -265,6 +266,22 @@ class RemovedEvents(models.Model):
 class Granularity(models.TextChoices):
     HOUR = "hour", "hour"
     DAY = "day", "day"
+
+
+class UsageSum(models.Model):
+    """What all organizations together transferred in an hour or a day (UTC), in one way: the sum of their totals."""
+
+    granularity = models.CharField(max_length=4, choices=Granularity)
+    start = models.DateTimeField(help_text="The first moment of the hour or day.")
+    kind = models.CharField(max_length=12)
+    transfers = models.BigIntegerField()
+    bytes = models.BigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["granularity", "start", "kind"], name="audit_usage_sum")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.granularity} {self.start:%Y-%m-%d %H:%M}"
 
 
 class UsageTotal(models.Model):

@@ -22,9 +22,11 @@ from audit import metrics, publisher
 from audit.answers import Ack, Outcome, Rejected
 from audit.models import AuditEvent, LastPublished, State
 from audit.publisher import Message
+from common import tracing
 from common.transactions import write_transaction
 
 BATCH = 512
+TRACED = 100  # events of a batch that are named in its trace
 LEASE = timedelta(seconds=30)  # where there are no row locks; longer than publisher.longest_batch() and the marking
 MAX_BACKOFF = 300.0  # seconds
 # No claim and no backing off lasts that long: whoever wrote such a time had a clock that was ahead.
@@ -92,16 +94,28 @@ def publish_batch(due_by: datetime | None = None, organization: UUID | None = No
         events = claim(BATCH, due_by, organization)
         if not events:
             return []
-        started = time.perf_counter()
-        try:
-            outcomes = publisher.publish([event.message for event in events])
-        except publisher.Unreachable:
-            metrics.UNREACHABLE.add(1)
-            release(events)
-            raise
-        metrics.count_batch(outcomes, time.perf_counter() - started)
-        mark(events, outcomes)
+        with tracing.span("publish", lambda: _attributes(events)) as note:
+            started = time.perf_counter()
+            try:
+                outcomes = publisher.publish([event.message for event in events])
+            except publisher.Unreachable:
+                metrics.UNREACHABLE.add(1)
+                release(events)
+                raise
+            metrics.count_batch(outcomes, time.perf_counter() - started)
+            note("cas.events.acked", sum(isinstance(outcome, Ack) for outcome in outcomes))
+            mark(events, outcomes)
     return outcomes
+
+
+def _attributes(events: Sequence[Claimed]) -> dict[str, Any]:
+    """What a trace says of a batch."""
+    return {
+        "messaging.system": "nats",
+        "messaging.operation.type": "send",
+        "messaging.batch.message_count": len(events),
+        "cas.event_ids": [event.message.message_id for event in events[:TRACED]],
+    }
 
 
 def _has_row_locks() -> bool:

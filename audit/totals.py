@@ -11,21 +11,29 @@ from django.db import connection
 
 from audit.chain import FIELDS
 from audit.events import Action
-from audit.models import Granularity, Organization, UsageTotal
+from audit.models import Granularity, Organization, UsageSum, UsageTotal
 from audit.trail_rows import TrailRow
 
 # A sum stays there rather than ends sealing, whatever sizes other publishers claim; two of them fit a BIGINT.
 LIMIT = 2**62 - 1
 
-_TABLE = UsageTotal._meta.db_table
 _KEY = ("granularity", "start", "org_id", "backend", "location", "kind")
-_SUM = f"{_TABLE}.bytes + excluded.bytes"
-_ADD = f"""
-    INSERT INTO {_TABLE} ({", ".join(_KEY)}, transfers, bytes) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
-    ON CONFLICT ({", ".join(_KEY)}) DO UPDATE SET
-        transfers = {_TABLE}.transfers + excluded.transfers,
-        bytes = CASE WHEN {_SUM} > {LIMIT} THEN {LIMIT} WHEN {_SUM} < -{LIMIT} THEN -{LIMIT} ELSE {_SUM} END
-"""  # noqa: S608  (only names and numbers of our own)
+_KEY_OF_ALL = ("granularity", "start", "kind")
+
+
+def _adding(table: str, key: tuple[str, ...]) -> str:
+    """An upsert that adds transfers and bytes to the row of a key."""
+    total = f"{table}.bytes + excluded.bytes"
+    return f"""
+        INSERT INTO {table} ({", ".join(key)}, transfers, bytes) VALUES ({"%s, " * len(key)}%s, %s)
+        ON CONFLICT ({", ".join(key)}) DO UPDATE SET
+            transfers = {table}.transfers + excluded.transfers,
+            bytes = CASE WHEN {total} > {LIMIT} THEN {LIMIT} WHEN {total} < -{LIMIT} THEN -{LIMIT} ELSE {total} END
+    """  # noqa: S608  (only names and numbers of our own)
+
+
+_ADD = _adding(UsageTotal._meta.db_table, _KEY)
+_ADD_TO_ALL = _adding(UsageSum._meta.db_table, _KEY_OF_ALL)
 _KNOW = f"""
     INSERT INTO {Organization._meta.db_table} (org_id, display_name) VALUES (%s, '') ON CONFLICT (org_id) DO NOTHING
 """  # noqa: S608
@@ -54,21 +62,27 @@ def add(sums: Mapping[Key, Added]) -> None:
     """Add these sums, and rows of organizations that are new; called in the transaction that positions the events."""
     organizations = sorted({key.org_id for key in sums})
     identifier = Organization._meta.get_field("org_id")
-    by_name = {field.name: field for field in UsageTotal._meta.local_concrete_fields}
-    fields = [by_name[name] for name in _KEY]
+    of_all: dict[tuple[Any, ...], Added] = defaultdict(Added)
+    for key, added in sums.items():
+        transfers, count = of_all[key.granularity, key.start, key.kind]
+        of_all[key.granularity, key.start, key.kind] = Added(transfers + added.transfers, count + added.bytes)
     with connection.cursor() as cursor:
         cursor.executemany(_KNOW, [(identifier.get_db_prep_save(each, connection),) for each in organizations])
-        cursor.executemany(
-            _ADD,
-            [
-                (
-                    *(field.get_db_prep_save(value, connection) for field, value in zip(fields, key, strict=True)),
-                    added.transfers,
-                    max(-LIMIT, min(added.bytes, LIMIT)),
-                )
-                for key, added in sums.items()
-            ],
+        cursor.executemany(_ADD, _parameters(_KEY, sums))
+        cursor.executemany(_ADD_TO_ALL, _parameters(_KEY_OF_ALL, of_all))
+
+
+def _parameters(names: tuple[str, ...], sums: Mapping[Any, Added]) -> list[tuple[Any, ...]]:
+    by_name = {field.name: field for field in UsageTotal._meta.local_concrete_fields}
+    fields = [by_name[name] for name in names]
+    return [
+        (
+            *(field.get_db_prep_save(value, connection) for field, value in zip(fields, key, strict=True)),
+            added.transfers,
+            max(-LIMIT, min(added.bytes, LIMIT)),
         )
+        for key, added in sums.items()
+    ]
 
 
 def sums_of(rows: Iterable[TrailRow]) -> dict[Key, Added]:

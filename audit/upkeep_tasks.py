@@ -6,7 +6,16 @@ import django.db
 from celery import shared_task
 from django.conf import settings
 
-from audit import checkpoints, organization_ranking, organizations, retention, sealing
+from audit import (
+    checkpoints,
+    heartbeat,
+    organization_ranking,
+    organizations,
+    retention,
+    sealing,
+    stream_state,
+    sums_of_all,
+)
 from audit.keys import KeyFileError
 
 logger = logging.getLogger(__name__)
@@ -45,9 +54,21 @@ def remove_expired() -> None:
 
 
 @shared_task
+def watch() -> None:
+    """Write down how the stream is, for whoever looks at the front page; this worker's heartbeat comes with it."""
+    try:
+        heartbeat.forget_the_gone()
+        if settings.NATS_URL:
+            stream_state.report(str(watch.request.hostname or "worker"))
+    except django.db.Error as error:
+        logger.warning("The database takes no report of the stream: %r", error)
+
+
+@shared_task
 def rank_organizations() -> None:
     """Keep in order what is too much to put in order for each page, and add organizations that nobody did."""
     try:
+        sums_of_all.catch_up()
         organizations.add_unknown()
         organization_ranking.keep_rankings()
     except django.db.Error as error:

@@ -16,20 +16,27 @@ from people.forms import SignInForm
 
 
 class Recorded:
-    """Mixed into each ModelAdmin that is registered: where Django keeps its own log of changes, so does the trail."""
+    """Mixed into each ModelAdmin that is registered: where Django keeps its own log of changes, so does the trail.
+
+    One that has more to say records it itself, and says so by `records_itself`.
+    """
 
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> Any:
-        acts.record(request, Act.ADDED, obj)
+        self._record(request, Act.ADDED, obj)
         return super().log_addition(request, obj, message)  # type: ignore[misc]
 
     def log_change(self, request: HttpRequest, obj: Model, message: Any) -> Any:
-        acts.record(request, Act.CHANGED, obj, fields=_changed(message))
+        self._record(request, Act.CHANGED, obj, fields=_changed(message))
         return super().log_change(request, obj, message)  # type: ignore[misc]
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[Model]) -> Any:
         for each in queryset:
-            acts.record(request, Act.DELETED, each)
+            self._record(request, Act.DELETED, each)
         return super().log_deletions(request, queryset)  # type: ignore[misc]
+
+    def _record(self, request: HttpRequest, act: Act, obj: Model, **details: Any) -> None:
+        if not getattr(self, "records_itself", False):
+            acts.record(request, act, obj, **details)
 
 
 def _changed(message: Any) -> list[str]:
@@ -50,6 +57,12 @@ class CasAdminSite(AdminSite):
         base = admin_class or ModelAdmin
         recorded = type(base.__name__, (Recorded, base), {"__module__": base.__module__, "__doc__": base.__doc__})
         super().register(model_or_iterable, recorded, **options)
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """The overview, above the list of what there is to look at."""
+        from audit.admin import overview  # noqa: PLC0415  (pages register with this site, which must be there)
+
+        return super().index(request, {**overview.context(request), **(extra_context or {})})
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         answer = super().password_change(request, extra_context)

@@ -1,7 +1,9 @@
 """System checks of what the whole project stands on."""
 
 import os
+import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core import checks
@@ -12,6 +14,8 @@ from casproject.observability.addresses import parse_networks
 from casproject.variables import env
 
 SHORTEST_TOKEN = 16  # characters
+
+_DSN = re.compile(r"https?://[^/@\s]+@[^/@\s]+/(\S+/)?\d+")
 
 
 @register
@@ -32,6 +36,21 @@ def check_data_dir(**kwargs: Any) -> list[CheckMessage]:
         return []
     message = f"CAS_DATA_DIR: {settings.CAS_DATA_DIR} is not a folder that can be written to."
     return [Error(message, hint="Create it, and give it to the user that this process runs as.", id="casproject.E002")]
+
+
+@register
+def check_collectors(**kwargs: Any) -> list[CheckMessage]:
+    """E020, E021: where traces or errors are to be sent is no address."""
+    found: list[CheckMessage] = []
+    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+        value = getattr(settings, name)
+        if value and not (value.startswith(("http://", "https://")) and urlsplit(value).hostname):
+            hint = "OTLP over HTTP, such as http://collector:4318; gRPC (often port 4317) is not spoken."
+            found.append(Error(f"{name} is not an address that begins with http.", hint=hint, id="casproject.E020"))
+    if settings.SENTRY_DSN and not _DSN.fullmatch(settings.SENTRY_DSN):
+        hint = "The form is https://key@host/project; Sentry shows it in a project's settings."
+        found.append(Error("SENTRY_DSN is not a DSN.", hint=hint, id="casproject.E021"))
+    return found
 
 
 @register

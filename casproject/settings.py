@@ -19,6 +19,7 @@ INSTALLED_APPS = [
     "corsheaders",
     "rest_framework",
     "drf_spectacular",
+    "drf_spectacular_sidecar",
     "django_otp",
     "django_otp.plugins.otp_static",
     "django_otp.plugins.otp_totp",
@@ -173,10 +174,24 @@ REST_FRAMEWORK = {
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Artifact CAS",
-    "DESCRIPTION": "A self-hosted, content-addressed artifact store.",
+    "DESCRIPTION": "A self-hosted, content-addressed artifact store with an audit trail.\n\n"
+    "Errors are `application/problem+json` (RFC 9457) with a stable `code`. Beside those of each call: "
+    "404 `not_found` where there is no such address, 405 `method_not_allowed`.",
     "VERSION": "1",
-    "PREPROCESSING_HOOKS": ["artifacts.schema.only_transfers"],
-    "POSTPROCESSING_HOOKS": ["artifacts.schema.bodiless.add_bodiless"],
+    "TAGS": [
+        {"name": "artifacts", "description": "Whole artifacts, by digest."},
+        {"name": "uploads", "description": "Resumable uploads: tus 1.0.0 (https://tus.io/protocols/resumable-upload)."},
+        {"name": "trail", "description": "The audit trail and the usage, for staff."},
+        {"name": "service", "description": "Health, metrics, this document."},
+    ],
+    "PREPROCESSING_HOOKS": ["casproject.schema.with_descriptions"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "casproject.schema.service.add_service",
+        "artifacts.schema.bodiless.add_bodiless",
+        "casproject.schema.finishing.add_headers",
+        "casproject.schema.finishing.share",
+    ],
 }
 
 # Celery carries wake-ups; the outbox is the truth, so a message is never worth waiting for.
@@ -204,6 +219,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_TASK_ROUTES = {
     "artifacts.tasks.*": {"queue": "maintenance"},
     "audit.upkeep_tasks.rank_organizations": {"queue": "maintenance"},
+    "audit.upkeep_tasks.watch": {"queue": "maintenance"},
     "audit.upkeep_tasks.remove_expired": {"queue": "maintenance"},
     "audit.tasks.mirror_stream": {"queue": "maintenance"},
     "people.tasks.*": {"queue": "maintenance"},
@@ -218,6 +234,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "people.tasks.sweep",
         "schedule": schedule(3600),
         "options": {"expires": 3600},
+    },
+    "watch": {
+        "task": "audit.upkeep_tasks.watch",
+        "schedule": schedule(15),
+        "options": {"expires": 15},
     },
     "seal": {
         "task": "audit.upkeep_tasks.seal",

@@ -10,7 +10,8 @@ urlpatterns = [
     path("api/", include("audit.urls")),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
-    path("api/schema/", openapi.schema),
+    path("api/schema/", openapi.schema, name="api-schema"),
+    path("api/docs/", openapi.page, name="api-docs"),
 ]
 
 handler400 = "artifacts.api_errors.bad_request"

@@ -290,6 +290,21 @@ CAS_METRICS_ALLOW = env.list(
     default=["127.0.0.0/8", "::1"],
     help="networks that `/metrics` answers without one, separated by commas, such as `10.0.0.0/8`",
 )
+OTEL_EXPORTER_OTLP_ENDPOINT = env.str(
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    default="",
+    help="an OpenTelemetry collector's address (OTLP over HTTP), such as `http://collector:4318`; none: no traces. The "
+    "SDK reads other variables of OpenTelemetry itself ([observability.md](observability.md#traces))",
+)
+OTEL_EXPORTER_OTLP_TRACES_ENDPOINT = env.str(
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    default="",
+    help="the same for traces alone, with its path, such as `http://collector:4318/v1/traces`",
+)
+OTEL_SERVICE_NAME = env.str("OTEL_SERVICE_NAME", default="artifact-cas", help="name of this installation in traces")
+SENTRY_DSN = env.str(
+    "SENTRY_DSN", default="", is_secret=True, help="where errors are reported to Sentry; none: they are not"
+)
 
 SILENCED_SYSTEM_CHECKS = env.list(
     "CAS_SILENCED_CHECKS",

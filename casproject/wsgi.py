@@ -45,7 +45,11 @@ def _serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     return handler(environ, start_response)
 
 
-at_end: Callable[[Exchange], None] | None = None
+at_begin: Callable[[Exchange], dict[str, str]] | None = None
+at_end: list[Callable[[Exchange], None]] = []
 if settings.CAS_ACCESS_LOG:
-    at_end = access_log.write_json if settings.CAS_LOG_FORMAT == "json" else access_log.write_plain
-application = Edge(_serve, at_end)
+    at_end.append(access_log.write_json if settings.CAS_LOG_FORMAT == "json" else access_log.write_plain)
+if (traced := process.begin_traces()) is not None:
+    at_begin = traced.begin
+    at_end.append(traced.end)
+application = Edge(_serve, at_end, at_begin)

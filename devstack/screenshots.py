@@ -1,17 +1,22 @@
-"""`make screenshots`: pictures of a running stack's admin, for the documentation."""
+"""`make screenshots`: the pictures in docs/images, of a stack that is started and filled for them (showcase.py)."""
 
+import os
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import environ
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from devstack.environment import PROJECT, Stack
+from devstack import showcase
+from devstack.environment import PROJECT
+from devstack.showcase import Showcase
 
 FOLDER = PROJECT / "docs" / "images"
+LAPTOP = (1280, 800)
+PHONE = (390, 844)
 
 # Without a sandbox, since containers seldom allow one; and nothing that would call home.
 CHROMIUM_ARGUMENTS = [
@@ -25,23 +30,64 @@ CHROMIUM_ARGUMENTS = [
     "--disable-sync",
 ]
 
+Doing = Callable[[Page, Showcase], None]
+
+
+def look(page: Page, show: Showcase) -> None:
+    """Nothing: the page as it is."""
+
+
+def first_row(page: Page, show: Showcase) -> None:
+    """The page of the list's first row."""
+    page.locator("#result_list tbody th a").first.click()
+
+
+def artifact(page: Page, show: Showcase) -> None:
+    """The page of an artifact that several organizations had."""
+    page.goto(f"{show.stack.url}/admin/artifacts/artifact/?q={show.digest}")
+    first_row(page, show)
+
+
+def live(page: Page, show: Showcase) -> None:
+    """Until some events have arrived."""
+    show.work(seconds=8)
+    page.locator("tr.cas-fresh").nth(3).wait_for()
+
+
+def two_factor(page: Page, show: Showcase) -> None:
+    """Where it is set up; the key is the showcase's own, and ends with it."""
+    page.get_by_role("link", name="Two-factor").first.click()
+
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture; `is_detail` opens the first row of the list at `path`."""
+    """One picture, of the page at `path` once `doing` is done. It is as high as the page when that is `whole`."""
 
     file: str
     path: str
+    doing: Doing = look
     scheme: Literal["light", "dark"] = "light"
-    is_detail: bool = False
+    size: tuple[int, int] = LAPTOP
+    whole: bool = False
+    is_signed_in: bool = True
 
 
+EVENTS = "/admin/audit/auditevent/"
 SHOTS = [
-    Shot("events-light.png", "/admin/audit/auditevent/"),
-    Shot("events-dark.png", "/admin/audit/auditevent/", "dark"),
-    Shot("event-detail.png", "/admin/audit/auditevent/?action=CASArtifactDownloaded", is_detail=True),
-    Shot("artifacts.png", "/admin/artifacts/artifact/"),
-    Shot("location.png", "/admin/artifacts/location/", is_detail=True),
+    Shot("overview.png", "/admin/", whole=True),
+    Shot("overview-dark.png", "/admin/", scheme="dark"),
+    Shot("organizations.png", "/admin/audit/organization/"),
+    Shot("organization.png", "/admin/audit/organization/", first_row, whole=True),
+    Shot("events-light.png", EVENTS),
+    Shot("events-dark.png", f"{EVENTS}?action=uploaded&min_size=100MB", scheme="dark"),
+    Shot("events-phone.png", EVENTS, size=PHONE),
+    Shot("event-detail.png", f"{EVENTS}?action=downloaded", first_row, size=(1280, 1000)),
+    Shot("artifacts.png", "/admin/artifacts/artifact/?location__id__exact=1"),
+    Shot("artifact.png", "/admin/artifacts/artifact/", artifact, whole=True),
+    Shot("live.png", f"{EVENTS}live/", live),
+    Shot("location.png", "/admin/artifacts/location/?q=archive", first_row, whole=True),
+    Shot("login.png", "/admin/login/", size=(900, 480), is_signed_in=False),
+    Shot("two-factor.png", "/admin/", two_factor),
 ]
 
 
@@ -61,34 +107,33 @@ def log_in(page: Page, url: str, user: str, password: str) -> None:
 
 
 def main() -> None:
-    """Take every picture anew; exit with a message when there is no browser, stack or login."""
+    """Take every picture anew, or those named on the command line; exit with a message when one cannot be taken."""
     executable = find_chromium()
     if executable is None:
         sys.exit("No Chromium on PATH. On Debian: apt-get install chromium")
-    stack = Stack.from_environment()
-    if not stack.env_file.exists():
-        sys.exit(f"{stack.env_file} does not exist. Start the stack first: make run")
-    environ.Env.read_env(str(stack.env_file))
-    env = environ.Env()
-    user, password = env.str("CAS_ADMIN_USER"), env.str("CAS_ADMIN_PASSWORD")
+    wanted = [shot for shot in SHOTS if shot.file in sys.argv[1:] or not sys.argv[1:]]
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright's loop runs on this thread
+    with showcase.running() as show, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
-        for shot in SHOTS:
-            take(browser, stack.url, user, password, shot, FOLDER / shot.file)
+        for shot in wanted:
+            take(browser, show, shot, FOLDER / shot.file)
         browser.close()
 
 
-def take(browser: Browser, url: str, user: str, password: str, shot: Shot, target: Path) -> None:
-    """Take one picture in a session of its own."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=shot.scheme)
+def take(browser: Browser, show: Showcase, shot: Shot, target: Path) -> None:
+    """Take one picture, in a session of its own."""
+    width, height = shot.size
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=shot.scheme)
     page = context.new_page()
-    log_in(page, url, user, password)
-    page.goto(f"{url}{shot.path}", wait_until="networkidle")
-    if shot.is_detail:
-        page.locator("#result_list tbody th a").first.click()
-        page.wait_for_load_state("networkidle")
-    page.screenshot(path=target)
+    if shot.is_signed_in:
+        log_in(page, show.stack.url, show.user, show.password)
+    answer = page.goto(f"{show.stack.url}{shot.path}")
+    if answer is None or not answer.ok:
+        sys.exit(f"{shot.path} answered {answer.status if answer else 'nothing'}.")
+    shot.doing(page, show)
+    page.wait_for_load_state("load")
+    page.screenshot(path=target, full_page=shot.whole)
     context.close()
     print(f"{target.relative_to(PROJECT)}: {target.stat().st_size // 1024} KiB")
 

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 
 from audit import acts
 from audit.acts import Act
+from audit.admin.organization_limits import OrganizationLimitInline
 from people import roles, two_factor
 from people.views import end_sessions
 
@@ -35,9 +36,14 @@ class PersonAdmin(PeopleAdmin):
         "last_login",
     ]
     actions = ["reset_two_factor", "sign_out"]
+    inlines = [OrganizationLimitInline]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).prefetch_related("groups", "totpdevice_set")
+
+    def get_inlines(self, request: HttpRequest, obj: User | None) -> Any:
+        """None for a new user: as their roles, their limits come on the page after."""
+        return super().get_inlines(request, obj) if obj else []
 
     @admin.display(description="roles")
     def roles(self, user: User) -> str:

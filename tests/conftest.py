@@ -19,6 +19,7 @@ from audit import journal, nudge, write_ahead
 from audit.write_ahead import WriteAheadLog
 from common import group_commit
 from people.receivers import record_sign_in
+from tests.conformance import violations
 from tests.servers import NatsServer, PostgresServer
 
 
@@ -47,6 +48,24 @@ def _no_connection_is_left(django_db_setup: None, django_db_blocker: DjangoDbBlo
                 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                 WHERE datname = current_database() AND pid <> pg_backend_pid()
             """)
+
+
+@pytest.fixture(autouse=True)
+def _answers_are_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every answer that a test gets through Django's client is held against the OpenAPI document."""
+    request = Client.request
+
+    def checked(self: Client, **environ: Any) -> Any:
+        answer = request(self, **environ)
+        found = violations(
+            environ.get("HTTP_X_HTTP_METHOD_OVERRIDE", answer.request["REQUEST_METHOD"]),
+            answer.request["PATH_INFO"],
+            answer,
+        )
+        assert not found, "\n".join(found)
+        return answer
+
+    monkeypatch.setattr(Client, "request", checked)
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ _key = ec.generate_private_key(ec.SECP521R1())
     _key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 )
 
-for _name in [name for name in os.environ if name.startswith(("CAS_", "NATS_", "CELERY_"))]:
+for _name in [name for name in os.environ if name.startswith(("CAS_", "NATS_", "CELERY_", "OTEL_", "SENTRY_"))]:
     del os.environ[_name]  # a developer's stack must not leak into the tests
 os.environ["CAS_DATA_DIR"] = str(_data)
 os.environ["CAS_SECRET_KEY"] = "only-for-tests-0123456789abcdefghijklmnop"

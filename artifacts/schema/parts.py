@@ -1,17 +1,18 @@
-"""What the descriptions of several calls share: errors, parameters, headers."""
+"""What the descriptions of several calls share: how they are told, errors, parameters."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, cast
 
 from drf_spectacular.extensions import OpenApiViewExtension
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema_view
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema_view
 
-from artifacts.api_errors import PROBLEM
+from artifacts.api_errors import PROBLEM, problem
 from artifacts.exceptions import (
     ArtifactError,
+    InvalidRange,
     InvalidToken,
     LocationNotFound,
     StorageError,
@@ -19,11 +20,13 @@ from artifacts.exceptions import (
     WrongOrganization,
     WrongRole,
 )
+from artifacts.schema.headers import DIGEST, UPLOAD_ID, header
 
 DIGEST_PATTERN = "^sha256:[0-9a-f]{64}$"
-NUMBER = {"type": "string", "pattern": "^[0-9]{1,18}$"}  # as headers have it
 TEXT = {"type": "string"}
 BINARY = {"application/octet-stream": OpenApiTypes.BINARY}
+BAD_REQUEST = {"bad_request": "The server does not take such a request."}
+INTERNAL_ERROR = {ArtifactError.code: ArtifactError.detail}
 
 # What any call with a token may come to.
 ALWAYS: tuple[type[ArtifactError], ...] = (
@@ -31,6 +34,7 @@ ALWAYS: tuple[type[ArtifactError], ...] = (
     WrongRole,
     WrongOrganization,
     LocationNotFound,
+    ArtifactError,
     StorageError,
     Unavailable,
 )
@@ -49,23 +53,32 @@ def describe(view: str, **methods: Any) -> None:
 
 
 def problems(*kinds: type[ArtifactError]) -> Responses:
-    """The errors of a call, by status: those named and those that any call may have."""
-    codes: dict[int, list[str]] = defaultdict(list, {400: ["bad_request"]})
+    """The errors of a call with a token, by status: those named and those that any such call may have."""
+    found: dict[int, dict[str, str]] = defaultdict(dict, {400: dict(BAD_REQUEST)})
     for kind in (*ALWAYS, *kinds):
-        codes[kind.status].append(kind.code)
-    return {(str(status), PROBLEM): _problem(status, names) for status, names in sorted(codes.items())}
+        found[kind.status][kind.code] = str(kind(5)) if kind is InvalidRange else kind.detail
+    return problems_of(found)
 
 
-def _problem(status: int, codes: list[str]) -> OpenApiResponse:
+def problems_of(found: Mapping[int, Mapping[str, str]]) -> Responses:
+    """Errors by status, as codes and what is said with them."""
+    return {(str(status), PROBLEM): _problem(status, found[status]) for status in sorted(found)}
+
+
+def _problem(status: int, codes: Mapping[str, str]) -> OpenApiResponse:
     members = {
         "type": {"type": "string", "enum": ["about:blank"]},
         "title": {"type": "string"},
         "status": {"type": "integer", "enum": [status]},
-        "code": {"type": "string", "enum": sorted(codes)},
-        "detail": {"type": "string"},
+        "code": {"type": "string", "enum": sorted(codes), "description": "Stable: what a client may act upon."},
+        "detail": {"type": "string", "description": "For people; it may change."},
     }
     schema = {"type": "object", "required": list(members), "properties": members, "additionalProperties": False}
-    return OpenApiResponse(schema, HTTPStatus(status).phrase)
+    examples = [
+        OpenApiExample(code, problem(status, code, detail), response_only=True)
+        for code, detail in sorted(codes.items())
+    ]
+    return OpenApiResponse(schema, f"{HTTPStatus(status).phrase}: {', '.join(sorted(codes))}.", examples)
 
 
 def nothing(description: str) -> OpenApiResponse:
@@ -74,28 +87,21 @@ def nothing(description: str) -> OpenApiResponse:
 
 
 def digest() -> OpenApiParameter:
-    schema = {"type": "string", "pattern": DIGEST_PATTERN}
-    return OpenApiParameter("digest", schema, OpenApiParameter.PATH)
+    schema = {"type": "string", "pattern": DIGEST_PATTERN, "example": DIGEST}
+    return OpenApiParameter("digest", schema, OpenApiParameter.PATH, description="The artifact's SHA-256.")
 
 
-def file_name() -> list[OpenApiParameter]:
-    """The two ways in which a name comes."""
-    return [
-        OpenApiParameter("filename", {"type": "string", "maxLength": 255}, OpenApiParameter.QUERY),
-        header("Content-Disposition", TEXT),
-    ]
+def upload_id() -> OpenApiParameter:
+    schema = {"type": "string", "format": "uuid", "example": UPLOAD_ID}
+    return OpenApiParameter("upload_id", schema, OpenApiParameter.PATH, description="From the upload's `Location`.")
 
 
-def header(name: str, schema: dict[str, Any], *, required: bool = False) -> OpenApiParameter:
-    """A header of the request."""
-    return OpenApiParameter(name, schema, OpenApiParameter.HEADER, required=required)
+def file_name(description: str) -> OpenApiParameter:
+    schema = {"type": "string", "maxLength": 255, "example": "hello.txt"}
+    return OpenApiParameter("filename", schema, OpenApiParameter.QUERY, description=description)
 
 
-def answered(names: Iterable[str], statuses: list[int], *, required: bool = True) -> list[OpenApiParameter]:
-    """Headers of the answers with these statuses."""
-    return [
-        OpenApiParameter(
-            name, TEXT, OpenApiParameter.HEADER, required=required, response=[str(code) for code in statuses]
-        )
-        for name in names
-    ]
+def sent_file_name() -> list[OpenApiParameter]:
+    """The two ways in which an upload's name comes."""
+    described = "The file name: one path component, at most 255 UTF-8 bytes, kept exactly."
+    return [file_name(described), header("Content-Disposition")]

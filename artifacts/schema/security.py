@@ -10,7 +10,13 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     name = "bearer"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
-        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "A JWT of the control plane, signed by ES512. It says what it allows (`role`), where "
+            "(`backend` and `secret-id`), how much (`maxbytes`), and whose usage it is (`org-id`).",
+        }
 
 
 class QueryScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -22,4 +28,9 @@ class QueryScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-ca
         return [{"bearer": []}, {"query": []}]
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
-        return {"type": "apiKey", "in": "query", "name": "t"}
+        return {
+            "type": "apiKey",
+            "in": "query",
+            "name": "t",
+            "description": "The same token in the address, for a link that a browser follows.",
+        }

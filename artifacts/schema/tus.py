@@ -1,7 +1,7 @@
 """Resumable uploads."""
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 
 from artifacts.exceptions import (
     DigestMismatch,
@@ -19,26 +19,31 @@ from artifacts.exceptions import (
     UploadExpired,
     UploadNotFound,
 )
-from artifacts.schema.parts import NUMBER, answered, describe, header, nothing, problems
-from artifacts.tus import CONTENT_TYPE, MAX_METADATA, VERSION
+from artifacts.schema.headers import answered, header
+from artifacts.schema.parts import describe, nothing, problems, upload_id
+from artifacts.tus import CONTENT_TYPE
 
-_VERSION = header("Tus-Resumable", {"type": "string", "enum": [VERSION]}, required=True)
-_UPLOAD_ID = OpenApiParameter("upload_id", {"type": "string", "format": "uuid"}, OpenApiParameter.PATH)
+_VERSION = header("Tus-Resumable", required=True)
 _BODY = {CONTENT_TYPE: OpenApiTypes.BINARY}
 _FINDING = (UploadNotFound, UploadExpired, UnsupportedVersion)
 _FINISHING = (DigestMismatch, UploadBusy, StorageFull)
 _RECEIVING = (InvalidHeader, IncompleteBody, OffsetMismatch, TooLarge, UnsupportedMediaType)
+_FINISHED = ["Content-Location", "Repr-Digest"]
 
 
 describe(
     "artifacts.tus.CreationView",
     post=extend_schema(
         operation_id="resumable_begin",
+        summary="Begin a resumable upload",
+        description="With a body, that is its first piece. With a `digest` in the metadata, an artifact that is there "
+        "already finishes it at once: `Upload-Offset` is its length then.",
         parameters=[
             _VERSION,
-            header("Upload-Length", NUMBER, required=True),
-            header("Upload-Metadata", {"type": "string", "maxLength": MAX_METADATA}),
+            header("Upload-Length", required=True),
+            header("Upload-Metadata"),
             *answered(["Location", "Tus-Resumable"], [201]),
+            *answered(["Upload-Offset", "Upload-Expires", *_FINISHED], [201], required=False),
         ],
         request=_BODY,
         responses={"201": nothing("Begun.")}
@@ -51,11 +56,14 @@ describe(
     "artifacts.tus.UploadView",
     patch=extend_schema(
         operation_id="resumable_append",
+        summary="Send a piece",
+        description="The last one makes the artifact, whose digest is in the answer then.",
         parameters=[
-            _UPLOAD_ID,
+            upload_id(),
             _VERSION,
-            header("Upload-Offset", NUMBER, required=True),
+            header("Upload-Offset", required=True),
             *answered(["Upload-Offset", "Tus-Resumable"], [204]),
+            *answered(["Upload-Expires", *_FINISHED], [204], required=False),
         ],
         request=_BODY,
         responses={"204": nothing("Taken.")} | problems(*_FINDING, *_RECEIVING, *_FINISHING),
@@ -63,7 +71,9 @@ describe(
     ),
     delete=extend_schema(
         operation_id="resumable_cancel",
-        parameters=[_UPLOAD_ID, _VERSION, *answered(["Tus-Resumable"], [204])],
+        summary="Give an upload up",
+        description="What was uploaded is dropped, unless it has become an artifact.",
+        parameters=[upload_id(), _VERSION, *answered(["Tus-Resumable"], [204])],
         responses={"204": nothing("Forgotten.")} | problems(*_FINDING, UploadBusy),
         tags=["uploads"],
     ),

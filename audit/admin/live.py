@@ -28,7 +28,7 @@ from audit.models import AuditEvent
 
 MOST = 100  # events of one answer
 LOOKED_AT = 20_000  # of the newest, whatever is asked for
-AGAIN = 200  # of the newest that a page asks for first: what is being committed while it is made is among them
+AGAIN = 100  # of the newest that a page asks for first: what is being committed while it is made is among them
 
 _COLUMNS = {
     "organization": "Organization",

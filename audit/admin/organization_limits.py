@@ -35,6 +35,9 @@ _HELP = "With none chosen, the user sees nothing of any organization. Superusers
 class _UnlimitedOnly:
     """Mixed into the admins of limits: refuses who is limited themselves."""
 
+    class Media:
+        js = ["casproject/autocomplete-labels.js"]
+
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return cast(bool, super().has_view_permission(request, obj)) and _sees_all(request)  # type: ignore[misc]
 
@@ -113,12 +116,18 @@ class OrganizationLimitInline(_UnlimitedOnly, StackedInline):
 
 @admin.register(OrganizationLimit)
 class OrganizationLimitAdmin(_UnlimitedOnly, ModelAdmin):
+    records_itself = True  # with the organizations
     list_display = ["user", "seen"]
     list_select_related = ["user"]
     ordering = ["user__username"]
     search_fields = ["user__username"]
     autocomplete_fields = ["user", "organizations"]
     actions = None  # deletes one by one, so that each is recorded
+
+    def get_form(
+        self, request: HttpRequest, obj: OrganizationLimit | None = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        return super().get_form(request, obj, change, **{"help_texts": {"organizations": _HELP}, **kwargs})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[OrganizationLimit]:
         return super().get_queryset(request).prefetch_related("organizations")

@@ -41,6 +41,7 @@ class OrganizationForm(ModelForm):
 
 @admin.register(Organization)
 class OrganizationAdmin(ModelAdmin):
+    records_itself = True  # for the trail of the organization, with both names
     form = OrganizationForm
     search_fields = ["display_name"]
     search_help_text = "A part of its name, or its id or the first digits of that"

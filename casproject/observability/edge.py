@@ -10,16 +10,26 @@ Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 class Edge:
-    """Watches an application, names its requests, and tells `at_end` of each one when it is over."""
+    """Watches an application, names its requests, and tells all of `at_end` of each one when it is over."""
 
-    def __init__(self, application: Application, at_end: Callable[[Exchange], None] | None = None) -> None:
+    def __init__(
+        self,
+        application: Application,
+        at_end: Iterable[Callable[[Exchange], None]] = (),
+        at_begin: Callable[[Exchange], dict[str, str]] | None = None,
+    ) -> None:
+        """`at_begin` says what tasks are to be told of a request, beside its id."""
         self._application = application
-        self._at_end = at_end
+        self._at_end = tuple(at_end)
+        self._at_begin = at_begin
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         exchange = Exchange(environ)
         CURRENT.set(exchange)
-        ORIGIN.set({REQUEST_ID: exchange.request_id})
+        origin = {REQUEST_ID: exchange.request_id}
+        if self._at_begin is not None:
+            origin |= self._at_begin(exchange)
+        ORIGIN.set(origin)
 
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
             exchange.status = int(status[:3])
@@ -38,8 +48,9 @@ class Edge:
 
     def end(self, exchange: Exchange) -> None:
         """Count and log it, unless that is done."""
-        if exchange.end() and self._at_end is not None:
-            self._at_end(exchange)
+        if exchange.end():
+            for tell in self._at_end:
+                tell(exchange)
 
 
 class _Body:

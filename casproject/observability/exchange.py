@@ -62,6 +62,7 @@ class Exchange:
         "request_id",
         "seconds",
         "size_bytes",
+        "span",
         "started",
         "status",
     )
@@ -83,6 +84,7 @@ class Exchange:
         self.outcome = self.digest = self.code = ""
         self.size_bytes = 0
         self.is_over = False
+        self.span: Any = None  # when traces are switched on
 
     @property
     def method(self) -> str:

@@ -367,14 +367,14 @@ class TestPages:
     ) -> None:
         for _ in range(5):
             make_row()
-        session_user_and_permissions = 4
-        with django_assert_num_queries(session_user_and_permissions + 1):
+        of_the_user = 6  # session, user, second factor, permissions twice, limit
+        with django_assert_num_queries(of_the_user + 1):
             reader.get(URL)
-        with django_assert_num_queries(session_user_and_permissions + 2):
+        with django_assert_num_queries(of_the_user + 2):
             reader.get(URL, {"file_name": "c"})
-        with django_assert_num_queries(session_user_and_permissions + 1):
+        with django_assert_num_queries(of_the_user + 1):
             reader.get(URL, {"digest": str(digest_of(b"content"))})
-        with django_assert_num_queries(session_user_and_permissions + 3):
+        with django_assert_num_queries(of_the_user + 3):
             reader.get(URL, {"digest": str(digest_of(b"content"))[:12]})
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.contrib.admin import site
-from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.test import Client, RequestFactory
 from django.urls import reverse
@@ -38,15 +37,6 @@ def admin_client() -> Client:
     client = Client()
     client.force_login(User.objects.create_user("admin", is_staff=True, is_superuser=True))
     return client
-
-
-@pytest.fixture(autouse=True)
-def _inline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page of users has the limit on it, whoever else is responsible for it."""
-    inlines = UserAdmin.inlines
-    if OrganizationLimitInline not in type(site.get_model_admin(User)).inlines:
-        inlines = [*inlines, OrganizationLimitInline]
-        monkeypatch.setattr(type(site.get_model_admin(User)), "inlines", inlines)
 
 
 def page_of(limit: OrganizationLimit, name: str = "change") -> str:

@@ -43,7 +43,7 @@ def test_a_digest_is_copied_by_keyboard_and_without_the_clipboard_api(watched: W
 
 def test_detail_shows_the_message_and_runs_nothing_of_a_file_name(page: Page, world: World) -> None:
     expect(page.locator("pre").first).to_have_text(world.event.payload.replace("\u202e", r"\u202e"))
-    expect(page.locator("bdi.cas-name").first).to_have_text(world.event.file_name.replace("\u202e", r"\u202e"))
+    expect(page.locator(".field-name bdi")).to_have_text(world.event.file_name.replace("\u202e", r"\u202e"))
 
 
 def test_a_person_signs_in_by_the_form(open_page: Open, admin: User, site: str) -> None:

@@ -4,6 +4,7 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import Locator, Page, Route, expect
 
+from audit.admin import live
 from audit.models import AuditEvent, State
 from tests.audit.test_live import late, values_of
 from tests.browser.visiting import Watched
@@ -125,3 +126,12 @@ def test_only_what_the_filters_ask_for_appears(watched: Watched, world: World) -
     expect(rows(page)).to_have_count(1, timeout=SECONDS)
     assert names(page) == ["wanted.txt"]
     expect(page.get_by_text("Nothing of late.")).to_be_hidden()
+
+
+def test_it_says_so_when_more_arrived_than_one_answer_holds(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "MOST", 3)
+    page.get_by_role("button", name="Pause").click()
+    for _ in range(5):
+        make_row(State.LOCAL)
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_text("3 new events, and there were more than are shown.")).to_be_visible(timeout=SECONDS)

@@ -41,9 +41,12 @@ class Watched:
         self.page.on("requestfailed", self._on_failure)
 
     def visit(self, path: str) -> Response:
-        """Open a page with all that it loads; fail when anything went wrong."""
+        """Open a page with all that it loads; fail when anything went wrong, or nothing could have."""
         answer = self.page.goto(f"{self.url}{path}", wait_until="load")
         assert answer is not None
+        policy = answer.headers.get("content-security-policy", "")
+        assert "default-src 'none'" in policy, f"{path} has no strict policy: {policy!r}"
+        assert "unsafe" not in policy, policy
         self.verify()
         return answer
 

@@ -97,15 +97,18 @@ def test_worker_takes_and_purges_its_own_queue_alone(workers: Workers, name: str
 
 def test_what_may_take_long_is_maintenance_and_nothing_else() -> None:
     current_app.loader.import_default_modules()
-    tasks = [name for name in current_app.tasks if name.startswith(("artifacts.", "audit."))]
+    tasks = [name for name in current_app.tasks if name.startswith(("artifacts.", "audit.", "people."))]
     queues = {name: current_app.amqp.router.route({}, name)["queue"].name for name in tasks}
     assert queues == {
         "artifacts.tasks.scrub_slice": "maintenance",
         "artifacts.tasks.sweep_incoming": "maintenance",
         "audit.tasks.mirror_stream": "maintenance",
         "audit.tasks.publish_pending": "celery",
+        "audit.upkeep_tasks.rank_organizations": "maintenance",
         "audit.upkeep_tasks.remove_expired": "maintenance",
         "audit.upkeep_tasks.seal": "celery",
+        "audit.upkeep_tasks.watch": "maintenance",
+        "people.tasks.sweep": "maintenance",
     }
 
 

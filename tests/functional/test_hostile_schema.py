@@ -39,6 +39,10 @@ CHECKS: list[Any] = [
 schemathesis.serializer.alias(CONTENT_TYPE, "application/octet-stream")
 SCHEMA = schemathesis.openapi.from_dict(json.loads(openapi.document()))
 OPERATIONS = {result.ok().label: result.ok() for result in SCHEMA.get_all_operations() if isinstance(result, Ok)}
+SERVICE = {"/livez", "/readyz", "/metrics", "/api/schema/"}
+OF_STAFF = [label for label in OPERATIONS if label.partition(" ")[2] in {"/api/events/", "/api/usage/"}]
+OF_SERVICE = [label for label in OPERATIONS if label.partition(" ")[2] in SERVICE]
+OF_TRANSFERS = sorted(OPERATIONS.keys() - {*OF_STAFF, *OF_SERVICE})
 
 TOKENS = ["uploader", "downloader", "none", "garbage", "expired", "limited", "no location", "another's location"]
 
@@ -82,7 +86,7 @@ def authorization(tenant: Tenant, kind: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-@pytest.mark.parametrize("label", OPERATIONS)
+@pytest.mark.parametrize("label", OF_TRANSFERS)
 def test_answers_are_those_that_are_described(stack: LiveStack, tenant: Tenant, label: str) -> None:
     assert tenant.put(CONTENT).ok
     tokens = {kind: authorization(tenant, kind) for kind in TOKENS}
@@ -112,6 +116,51 @@ def test_answers_are_those_that_are_described(stack: LiveStack, tenant: Tenant, 
     assert tenant.get(CONTENT).content == CONTENT
     assert statuses & {200, 201, 204}, f"nothing was ever done: {statuses}"
     assert label.startswith("OPTIONS") or 401 in statuses
+
+
+@pytest.fixture(scope="module")
+def staff(_stack: LiveStack) -> tuple[str, str]:
+    """Name and password of a user who may see everything."""
+    name, password = "schema-staff", "quite-a-secret-1"
+    code = (
+        f"from django.contrib.auth.models import User; User.objects.create_superuser({name!r}, password={password!r})"
+    )
+    _stack.manage("shell", "--command", code)
+    return name, password
+
+
+@pytest.mark.parametrize("label", OF_STAFF)
+def test_answers_to_staff_are_those_that_are_described(
+    stack: LiveStack, tenant: Tenant, staff: tuple[str, str], label: str
+) -> None:
+    assert tenant.put(CONTENT).ok
+    tenant.wait_for_published(1)
+    statuses = set()
+
+    @settings(
+        max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(case=st.one_of([OPERATIONS[label].as_strategy(mode) for mode in GenerationMode]))
+    def send(case: Any) -> None:
+        for auth in (staff, ("nobody", "at all"), None):
+            answer = case.call(stack.url, auth=auth, timeout=SECONDS)
+            statuses.add(answer.status_code)
+            case.validate_response(answer, checks=CHECKS)
+
+    send()
+    plain = OPERATIONS[label].Case()
+    answer = plain.call(stack.url, auth=staff, timeout=SECONDS)
+    plain.validate_response(answer, checks=CHECKS)
+    assert answer.status_code == 200
+    assert {400, 401} <= statuses
+
+
+@pytest.mark.parametrize("label", OF_SERVICE)
+def test_answers_of_the_service_are_those_that_are_described(stack: LiveStack, label: str) -> None:
+    case = OPERATIONS[label].Case()
+    answer = case.call(stack.url, timeout=SECONDS)
+    case.validate_response(answer, checks=CHECKS)
+    assert answer.status_code == 200
 
 
 def test_document_is_that_of_the_running_server(stack: LiveStack) -> None:

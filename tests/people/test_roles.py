@@ -62,6 +62,8 @@ def test_an_administrator_makes_nobody_a_superuser(client: Client, person: Calla
         "is_active": "on",
         "date_joined_0": "2026-01-01",
         "date_joined_1": "00:00",
+        "organization_limit-TOTAL_FORMS": "0",
+        "organization_limit-INITIAL_FORMS": "0",
         "groups": [str(viewer.pk)],
         "user_permissions": [str(Permission.objects.all()[0].pk)],
     }

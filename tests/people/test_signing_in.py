@@ -196,8 +196,9 @@ def test_what_is_changed_in_the_admin_is_in_the_trail(person: Make, client: Clie
     form = {"username": "bob", "usable_password": "true", "password1": PASSWORD, "password2": PASSWORD}
     assert client.post("/admin/auth/user/add/", form).status_code == 302
     bob, carl = User.objects.get(username="bob"), person("carl")
-    joined = {"date_joined_0": "2026-01-01", "date_joined_1": "00:00"}
-    client.post(f"/admin/auth/user/{bob.pk}/change/", {"username": "bob", "first_name": "Robert", **joined})
+    rest = {"date_joined_0": "2026-01-01", "date_joined_1": "00:00"}
+    rest |= {"organization_limit-TOTAL_FORMS": "0", "organization_limit-INITIAL_FORMS": "0"}
+    client.post(f"/admin/auth/user/{bob.pk}/change/", {"username": "bob", "first_name": "Robert", **rest})
     chosen = {"action": "delete_selected", "_selected_action": [bob.pk, carl.pk], "post": "yes"}
     client.post("/admin/auth/user/", chosen)
     (added,), (changed,), deleted = acts("CASUserAdded"), acts("CASUserChanged"), acts("CASUserDeleted")

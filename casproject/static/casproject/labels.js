@@ -12,4 +12,10 @@ addEventListener("load", () => {
   for (const icon of document.querySelectorAll(".help-tooltip[aria-label]:not([role])")) {
     icon.setAttribute("role", "img");
   }
+  for (const box of document.querySelectorAll(".select2-container")) {
+    const label = box.previousElementSibling?.labels?.[0]?.textContent.trim().replace(/:$/, "");
+    for (const part of label ? box.querySelectorAll("[role=combobox], [role=textbox], [role=searchbox]") : []) {
+      part.setAttribute("aria-label", label);
+    }
+  }
 });

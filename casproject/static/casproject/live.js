@@ -74,6 +74,8 @@
   }
 
   function show(answer) {
+    const newest = marks[marks.length - 1].id;
+    const isAnyMissing = answer.is_cut && !answer.rows.some((row) => row.id <= newest);
     const fresh = answer.rows.filter((row) => !seen.has(row.id));
     for (const row of fresh.reverse()) {
       const template = document.createElement("template");
@@ -87,11 +89,11 @@
       body.lastElementChild.remove();
     }
     none.hidden = body.rows.length > 0;
-    if (fresh.length) {
-      const what = fresh.length === 1 ? "1 new event" : `${fresh.length} new events`;
-      say(answer.is_cut ? `${what}; there were more than are shown.` : `${what}.`, "live");
+    const what = fresh.length === 1 ? "1 new event" : `${fresh.length} new events`;
+    if (isAnyMissing) {
+      say(`${what}, and there were more than are shown.`, "live");
     } else {
-      say("Live.", "live");
+      say(fresh.length ? `${what}.` : "Live.", "live");
     }
   }
 

@@ -1,0 +1,122 @@
+"""The front page: what was transferred in a period, by whom, and how events get to the stream."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from audit import access, overview, periods
+from audit.admin.charts import Bar, Line, Part, bar_chart, time_chart
+from audit.admin.delivery_health import health
+from audit.admin.organization_page import percent
+from audit.overview import Seen, Top
+from audit.periods import Period
+from audit.usage import Usage
+from common.sizes import format_binary
+
+_WORSE, _BETTER = "less than", "more than"
+
+
+def context(request: HttpRequest) -> dict[str, Any]:
+    """For templates/admin/index.html, as far as the user may see it."""
+    user, found = request.user, dict[str, Any]()
+    sees_events = user.has_perm("audit.view_auditevent")
+    if user.has_perm("audit.view_usagetotal"):
+        period, problem = periods.read(request.GET)
+        seen = access.organizations_of(user)
+        found |= {**periods.context(period, request.GET, problem), **_usage(period, seen, has_links=sees_events)}
+    if sees_events:
+        found["health"] = health(events_url)
+    return found
+
+
+def events_url(**filters: str) -> str:
+    """The list of events with these filters."""
+    address = reverse("admin:audit_auditevent_changelist")
+    return f"{address}?{urlencode(filters)}" if filters else address
+
+
+def _usage(period: Period, seen: Seen, *, has_links: bool) -> dict[str, Any]:
+    points = overview.over_time(period, seen)
+    urls = [events_url(**periods.bounds(start, start + period.step)) for start in period.starts if has_links]
+    top, as_of = overview.top_organizations(period, seen)
+    return {
+        "figures": _figures(period, _sum(points), overview.total(overview.before(period), seen), has_links=has_links),
+        "chart": time_chart(
+            "Bytes by the hour (UTC)" if period.step < periods.DAY else "Bytes by the day (UTC)",
+            period.starts,
+            [
+                Line("Uploaded", "uploaded", [max(0, point.uploaded_bytes) for point in points]),
+                Line("Downloaded", "downloaded", [max(0, point.downloaded_bytes) for point in points]),
+                Line("Saved by dedup", "saved", [max(0, point.saved_bytes) for point in points]),
+            ],
+            step=period.step,
+            urls=urls,
+        ),
+        "top": _top(period, top) if top else "",
+        "top_as_of": as_of,
+    }
+
+
+def _figures(period: Period, now: Usage, before: Usage, *, has_links: bool) -> list[dict[str, str]]:
+    def figure(label: str, value: str, change: str, **filters: str) -> dict[str, str]:
+        is_linked = has_links and label != "Dedup ratio"
+        url = events_url(**period.bounds, **filters) if is_linked else ""
+        return {"label": label, "value": value, "detail": change, "url": url}
+
+    return [
+        figure(
+            "Uploaded",
+            format_binary(now.uploaded_bytes),
+            _change(now.uploaded_bytes, before.uploaded_bytes),
+            action="uploaded",
+        ),
+        figure(
+            "Downloaded",
+            format_binary(now.downloaded_bytes),
+            _change(now.downloaded_bytes, before.downloaded_bytes),
+            action="downloaded",
+        ),
+        figure(
+            "Saved by dedup",
+            format_binary(now.saved_bytes),
+            _change(now.saved_bytes, before.saved_bytes),
+            action="deduplicated",
+        ),
+        figure("Dedup ratio", percent(now.dedup_ratio), f"{percent(before.dedup_ratio)} in the period before"),
+        figure("Transfers", f"{now.transfers:,}", _change(now.transfers, before.transfers)),
+    ]
+
+
+def _change(now: int, before: int) -> str:
+    """Against the period before, in words."""
+    if before <= 0:
+        return "nothing in the period before" if now > 0 else "as in the period before"
+    share = (now - before) / before
+    if abs(share) < 0.005:  # noqa: PLR2004  (half a percent)
+        return "as in the period before"
+    size = f"{abs(share):.0%}" if abs(share) < 10 else f"{abs(now / before):.0f} times"  # noqa: PLR2004
+    return f"{size} {_BETTER if share > 0 else _WORSE} in the period before"
+
+
+def _top(period: Period, top: list[Top]) -> Any:
+    bars = [
+        Bar(
+            each.name or str(each.org_id),
+            [
+                Part("Uploaded", "uploaded", max(0, each.usage.uploaded_bytes)),
+                Part("Downloaded", "downloaded", max(0, each.usage.downloaded_bytes)),
+                Part("Saved by dedup", "saved", max(0, each.usage.saved_bytes)),
+            ],
+            reverse("admin:audit_organization_change", args=[each.org_id], query=period.parameters),
+            f"{each.usage.transfers:,} transfers",
+        )
+        for each in top
+    ]
+    return bar_chart("Top organizations", bars, heading="Organization")
+
+
+def _sum(points: list[Usage]) -> Usage:
+    names = Usage.__dataclass_fields__
+    return Usage(**{name: sum(getattr(point, name) for point in points) for name in names})

@@ -1,0 +1,84 @@
+"""Pages of organizations read indexes and stop: no list of events or totals is read whole, nothing is counted."""
+
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from audit import organization_events, organization_ranking, organization_usage, organizations, periods
+from audit.admin.organization_list import InOrder
+from audit.models import Organization, State
+from audit.organization_ranking import Measure
+from tests.audit.trails import seal_all
+from tests.factories import ORGANIZATION, make_row
+
+pytestmark = pytest.mark.django_db
+
+MONTH = periods.preset("30d")
+_WHOLE = re.compile(r"Seq Scan|SCAN \w+(?! USING)")
+
+
+def plans_of(read: Callable[[], object]) -> list[tuple[str, str]]:
+    """The queries of `read`, and what the database would do for each."""
+    asked: list[tuple[str, Any]] = []
+
+    def remember(execute: Any, sql: str, params: Any, *rest: Any) -> Any:
+        asked.append((sql, params))
+        return execute(sql, params, *rest)
+
+    with connection.execute_wrapper(remember):
+        read()
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            for way in ("seqscan", "bitmapscan", "sort"):  # what it does with a small table says nothing
+                cursor.execute(f"SET LOCAL enable_{way} = off")
+        plans = []
+        for sql, params in asked:
+            cursor.execute(f"EXPLAIN {'QUERY PLAN ' if connection.vendor == 'sqlite' else ''}{sql}", params)
+            plans.append((sql, "\n".join(str(row[-1]) for row in cursor.fetchall())))
+    return plans
+
+
+@pytest.fixture(autouse=True)
+def _some() -> None:
+    for number in range(20):
+        make_row(State.LOCAL, org_id=uuid.UUID(int=number % 5))
+        make_row(State.LOCAL)
+    seal_all()
+    Organization.objects.filter(pk=ORGANIZATION).update(display_name="Acme")
+
+
+@pytest.mark.parametrize(
+    ("read", "index"),
+    [
+        (lambda: organization_events.top_artifacts(ORGANIZATION, MONTH), "audit_organization"),
+        (lambda: organization_events.recent_events(ORGANIZATION), "audit_organization"),
+        (lambda: organization_usage.by_organization([ORGANIZATION, uuid.UUID(int=1)], MONTH), "audit_usage_"),
+        (lambda: organization_usage.over_time(ORGANIZATION, MONTH), "audit_usage_"),
+        (lambda: organization_usage.by_location(ORGANIZATION, MONTH), "audit_usage_"),
+        (lambda: organization_ranking.ranked(Measure.MOVED, MONTH), "audit_usage"),
+        (lambda: organizations.names_of([ORGANIZATION]), "audit_named_organization"),
+        (lambda: InOrder(Organization.objects.all(), [], is_reversed=False)[0:3], "audit_organization_name"),
+        (lambda: InOrder(Organization.objects.all(), [ORGANIZATION], is_reversed=True)[0:3], "audit_organization_name"),
+    ],
+)
+def test_what_is_read_is_read_by_an_index(read: Callable[[], object], index: str) -> None:
+    plans = plans_of(read)
+    assert plans
+    for sql, plan in plans:
+        assert not _WHOLE.search(plan), f"{sql}\n{plan}"
+    assert any(index in plan for _, plan in plans)
+
+
+def test_of_events_only_so_many_are_read() -> None:
+    for read in (
+        lambda: organization_events.top_artifacts(ORGANIZATION, MONTH),
+        lambda: organization_events.recent_events(ORGANIZATION),
+    ):
+        ((sql, plan),) = plans_of(read)
+        assert "LIMIT" in sql
+        assert "B-TREE" not in plan  # of SQLite: put in order after everything was read
+        assert "Sort" not in plan
