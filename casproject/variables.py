@@ -312,6 +312,12 @@ SILENCED_SYSTEM_CHECKS = env.list(
     help="ids of system checks, such as `casproject.W002`, that are not to be told, nor to stop the start",
 )
 
+env.section("The command `cas`, on the same machine")
+env.outside("CAS_SERVER", default="", help="see [clients.md](clients.md)")
+env.outside("CAS_TOKEN", default="", is_secret=True, help="likewise")
+env.outside("CAS_TOKEN_FILE", default="", help="likewise")
+env.outside("CAS_CA_FILE", default="", help="likewise")
+
 env.section("The development stack")
 env.outside("CAS_NATS_PORT", default="4222", help="where `make run` has its NATS server listen")
 env.outside("CAS_ADMIN_USER", default="admin", help="the admin user that `make run` made")

@@ -82,9 +82,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- if .cas.nats.enabled }}
 {{- if .cas.nats.existingSecret }}
-- name: CAS_NATS_TOKEN_VALUE
+- name: NATS_TOKEN
   valueFrom: {secretKeyRef: {name: {{ .cas.nats.existingSecret }}, key: {{ .cas.nats.existingSecretKey }}}}
-- {name: NATS_URL, value: "nats://$(CAS_NATS_TOKEN_VALUE)@{{ .cas.nats.host }}:{{ .cas.nats.port }}"}
+- {name: NATS_URL, value: "nats://{{ .cas.nats.host }}:{{ .cas.nats.port }}"}
 {{- else if .cas.nats.token }}
 - name: NATS_URL
   valueFrom: {secretKeyRef: {name: {{ include "cas.fullname" $root }}-nats, key: url}}
