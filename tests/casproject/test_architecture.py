@@ -1,6 +1,7 @@
 """Who may import whom (docs/architecture.md), read off the source."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -165,3 +166,12 @@ def test_every_import_is_seen(tmp_path: Path) -> None:
     source = tmp_path / "source.py"
     source.write_text("import a.b\ndef f():\n    from c import d, e\nif x:\n    import g as h\n")
     assert set(imports_of(source)) == {"a.b", "c.d", "c.e", "g"}
+
+
+def test_the_diagram_is_what_imports_make() -> None:
+    text = (PROJECT / "docs" / "architecture.md").read_text()
+    diagram = text.split("```mermaid\n")[1].split("```")[0]
+    # Names stand before their descriptions, and arrows may have words on them.
+    drawn = set(re.findall(r"^ *(\w+)(?:\[[^\]]*\])? -->(?:\|[^|]*\|)? (\w+)", diagram, re.MULTILINE))
+    made = {(file.split("/")[0], module.split(".")[0]) for file, module in imports()}
+    assert drawn == {(one, other) for one, other in made if one != other and other in PACKAGES}
