@@ -21,6 +21,9 @@ def examine_token_keys() -> Iterator[Finding]:
     except BadKeyFile as error:
         yield fail(TOKENS, str(error), "ES512 needs the control plane's public key, on curve P-521.")
         return
+    if not keys:
+        yield fail(TOKENS, "none: no token can be verified", "Name their files in CAS_TOKEN_KEYS (docs/keys.md).")
+        return
     names = ", ".join(key.kid or "one without kid" for key in keys)
     yield ok(TOKENS, f"{len(keys)} on curve P-521: {names}")
 
