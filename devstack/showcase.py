@@ -1,4 +1,4 @@
-"""A stack for pictures: started in a folder of its own, filled with two months of a small company's work, and removed."""
+"""A stack for pictures: started in a folder of its own, filled with two months of work, and removed."""
 
 import os
 import random
