@@ -1,4 +1,4 @@
-"""A stack for pictures: started in a folder of its own, filled with a month of a small company's work, and removed."""
+"""A stack for pictures: started in a folder of its own, filled with two months of work, and removed."""
 
 import os
 import random
@@ -49,8 +49,8 @@ FILES = (
     ("übersicht-2026-11.pdf", 1_250_000),
     ("release notes (final).md", 5_100),
 )
-EVENTS = 24_000
-DAYS = 30
+EVENTS = 40_000
+DAYS = 60
 SEED = 11
 _SECONDS = 180
 

@@ -21,6 +21,8 @@ _LISTEN = f"""
         `${{event.effectiveDirective}} blocked ${{event.blockedURI || "inline"}} ${{event.sample}}`));
 """
 _WIDTHS = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+# Colours that are on their way from one scheme to the other are nobody's.
+_SETTLE = "Promise.allSettled(document.getAnimations().map((each) => each.finished)).then(() => null)"
 # Without preloading, by which it would put styles into the page.
 _AXE = """async () => (await axe.run(document, {preload: false, resultTypes: ["violations"]})).violations"""
 
@@ -67,6 +69,7 @@ class Watched:
 
     def verify_accessibility(self) -> None:
         """Fail when axe-core finds anything serious. It comes in by the debugger, past the page's own policy."""
+        self.page.evaluate(_SETTLE)
         self.page.evaluate(AXE_SCRIPT)
         found = cast(list[dict[str, Any]], self.page.evaluate(_AXE))
         serious = [_told(violation) for violation in found if violation["impact"] in _SERIOUS]
