@@ -59,7 +59,8 @@ def begin(
     """
     location = find_location(grant)
     services.check_length(length, services.upload_limit(grant))
-    stored = services.find_stored(location, digest) if digest else None
+    # Where possession must be proved, all is sent whether it is there or not.
+    stored = services.find_stored(location, digest) if digest and not location.proof_of_possession else None
     is_there = stored is not None and stored.is_sound and stored.size_bytes == length
     if not is_there:
         quota.check_room(location, length)

@@ -28,7 +28,7 @@ from artifacts.models import Artifact, Location
 from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifact_uploaded
 from artifacts.storage import ObjectReader, Staged, StoredObject, open_store
 from artifacts.storage.errors import storage_errors
-from artifacts.tokens import Grant
+from artifacts.tokens import UPLOADER, Grant
 from common import group_commit
 from common.group_commit import CommitTimeout, Ticket
 
@@ -103,10 +103,14 @@ def upload(grant: Grant, body: Body, file_name: str, digest: Digest | None = Non
     stored = find_stored(location, digest) if digest else None
     # Of an object without a label, nothing but the length that was announced can tell that it is cut off.
     is_cut_off = stored is not None and stored.label is None and body.length not in {None, stored.size_bytes}
-    if stored and stored.is_sound and not is_cut_off:
-        body.drain(limit)
+    if digest and stored and stored.is_sound and not is_cut_off:
+        if location.proof_of_possession:
+            _prove(body, digest, limit)
+        else:
+            body.drain(limit)
         return record_skipped(grant, stored, file_name)
-    if digest and stored is None:  # else it may be there, or take the place of what is
+    # Else it may be there, or take the place of what is. Where possession must be proved, a refusal would tell which.
+    if digest and stored is None and not location.proof_of_possession:
         quota.check_room(location, body.length or 0)
     staged = open_store(location).stage(digest, body.length, file_name)
     return commit(grant, location, staged, body, file_name, digest=digest, stored=stored, limit=limit)
@@ -153,6 +157,11 @@ def commit(
     return record_skipped(grant, twin, file_name)
 
 
+def _prove(body: Body, digest: Digest, limit: int) -> None:
+    for _ in VerifyingReader(body, expected=digest, length=body.length, limit=limit):
+        pass  # only the end tells
+
+
 def _place(location: Location, staged: Staged, reader: VerifyingReader, *, is_replacing: bool) -> bool:
     if is_replacing:
         return staged.place(reader.digest, replace=True)
@@ -164,8 +173,14 @@ def _place(location: Location, staged: Staged, reader: VerifyingReader, *, is_re
 
 
 def find(grant: Grant, digest: Digest) -> Stored:
-    """The artifact, in the location the token names; raises ArtifactNotFound, LocationNotFound, WrongOrganization."""
-    stored = find_stored(find_location(grant), digest)
+    """The artifact, in the location the token names; raises ArtifactNotFound, LocationNotFound, WrongOrganization.
+
+    Where possession must be proved, an uploader finds nothing: it learns by uploading.
+    """
+    location = find_location(grant)
+    if location.proof_of_possession and grant.role == UPLOADER:
+        raise ArtifactNotFound
+    stored = find_stored(location, digest)
     if stored is None:
         raise ArtifactNotFound
     return stored

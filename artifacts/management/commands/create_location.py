@@ -21,6 +21,11 @@ class Command(BaseCommand):
         parser.add_argument("--options", type=json.loads, default={}, help="the storage class's options as JSON")
         parser.add_argument("--organization", help="only this organization's tokens may use it")
         parser.add_argument("--quota", type=byte_size, help="how much it may hold, such as 500GB (default: any)")
+        parser.add_argument(
+            "--proof-of-possession",
+            action="store_true",
+            help="an upload is told that the artifact is there only once it has sent all of it",
+        )
         parser.add_argument("--folder", help="for FILESYSTEM: its folder, created when it does not exist")
 
     def handle(self, *, name: str, backend: str, folder: str | None, **options: Any) -> None:
@@ -39,6 +44,7 @@ class Command(BaseCommand):
             options=storage_options,
             organization=options["organization"],
             quota_bytes=options.get("quota"),
+            proof_of_possession=options.get("proof_of_possession", False),
         )
         try:
             location.full_clean()

@@ -1,0 +1,149 @@
+"""The container files, as far as they can be held to something without an engine."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import requests
+import yaml
+from django.conf import settings
+
+from devstack.environment import PROJECT
+from tests.servers import free_port
+
+DEPLOY = PROJECT / "deploy"
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+BIN = Path(sys.executable).parent
+OURS = ["web", "worker", "maintenance", "beat", "migrate", "location", "stream", "image"]
+PINNED = re.compile(r"[\w./-]+:(?=\S*\d+\.\d+\.\d+|RELEASE\.|17\.)[\w.-]+")
+
+
+def test_dockerfile_passes_hadolint() -> None:
+    run = subprocess.run([BIN / "hadolint", DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "")
+
+
+def test_compose_file_is_what_the_specification_says() -> None:
+    schema = files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
+    jsonschema.validate(COMPOSE, yaml.safe_load(schema.read_text()))
+
+
+def test_every_image_is_pinned_to_a_version() -> None:
+    images = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    images += [service["image"] for service in COMPOSE["services"].values()]
+    assert [image for image in images if not PINNED.fullmatch(image)] == []
+
+
+def test_compose_refers_to_nothing_that_is_not_there() -> None:
+    services = COMPOSE["services"]
+    wanted = {name for service in services.values() for name in service.get("depends_on", {})}
+    assert wanted <= services.keys()
+    mounts = [mount for service in services.values() for mount in service.get("volumes", [])]
+    named = {mount.partition(":")[0] for mount in mounts if not mount.startswith(".")}
+    assert named == COMPOSE["volumes"].keys()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_container_of_ours_is_read_only_and_without_privileges(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert service["networks"] == ["inside"]
+
+
+def test_nginx_gets_the_configuration_that_is_tested() -> None:
+    conf = (DEPLOY / "nginx" / "artifact-cas.conf").read_text()
+    command = COMPOSE["services"]["nginx"]["command"][-1]
+    for pattern in re.findall(r"s/([^/]+)/", command):
+        assert re.search(pattern, conf), pattern
+
+
+def test_web_is_given_longer_to_end_than_it_takes() -> None:
+    web = COMPOSE["services"]["web"]
+    needed = int(web["environment"]["CAS_DRAIN_SECONDS"]) + int(web["environment"]["CAS_GRACE_SECONDS"])
+    assert int(web["stop_grace_period"].removesuffix("s")) > needed
+
+
+def test_image_runs_as_nobody_in_particular() -> None:
+    assert re.findall(r"^USER (.+)", DOCKERFILE, re.MULTILINE) == ["10001:10001"]
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `COPY . .` copies, in a clean folder, compiled as the Dockerfile has it."""
+    lines = [line for line in (PROJECT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    assert lines[0] == "*"
+    kept = [line[1:] for line in lines if line.startswith("!")]
+    root = tmp_path_factory.mktemp("image") / "app"
+    for name in kept:
+        source, target = PROJECT / name, root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.py[cod]"))
+        else:
+            shutil.copy(source, target)
+    subprocess.run([sys.executable, "-m", "compileall", "-q", "."], cwd=root, check=True)
+    return root
+
+
+def environment(data: Path, **more: str) -> dict[str, str]:
+    return {
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "CAS_DATA_DIR": str(data),
+        "CAS_SECRET_KEY": "only-for-tests-0123456789abcdefghijklmnop",
+        "CAS_TOKEN_KEYS": ",".join(map(str, settings.CAS_TOKEN_KEYS)),
+        "CAS_CREDENTIAL_KEYS": ",".join(settings.CAS_CREDENTIAL_KEYS),
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["var/development.env", "tests/settings.py", ".git/config", ".venv/x", "deploy/keys/k"]
+)
+def test_image_has_no(name: str) -> None:
+    lines = [line for line in (PROJECT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    kept = [line[1:] for line in lines if line.startswith("!")]
+    assert not any(name == entry or fnmatch(name, f"{entry}/*") for entry in kept)
+
+
+@pytest.fixture
+def web(image: Path, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """The image's web server, as its entrypoint starts it, after the migrations as its entrypoint runs them."""
+    env = environment(tmp_path, CAS_PORT=str(free_port()), CAS_WEB_WORKERS="1")
+    entrypoint = ["sh", str(image / "deploy" / "entrypoint.sh")]
+    subprocess.run([*entrypoint, "migrate", "--no-input", "-v0"], env=env, check=True)
+    process = subprocess.Popen([*entrypoint, "web"], env=env)
+    yield env
+    process.terminate()
+    process.wait(60)
+
+
+def test_image_serves_and_writes_nothing_into_itself(image: Path, web: dict[str, Any]) -> None:
+    before = sorted(image.rglob("*"))
+    check = [sys.executable, str(image / "deploy" / "healthcheck.py")]
+    deadline = time.monotonic() + 60
+    while subprocess.run(check, env=web, capture_output=True, check=False).returncode:
+        assert time.monotonic() < deadline, "never healthy"
+        time.sleep(0.2)
+    answer = requests.get(f"http://127.0.0.1:{web['CAS_PORT']}/admin/login/", timeout=30)
+    assert answer.status_code == 200
+    assert sorted(image.rglob("*")) == before
+
+
+def test_healthcheck_fails_when_nothing_answers(image: Path, tmp_path: Path) -> None:
+    check = [sys.executable, str(image / "deploy" / "healthcheck.py")]
+    env = environment(tmp_path, CAS_PORT=str(free_port()))
+    assert subprocess.run(check, env=env, capture_output=True, check=False).returncode == 1
