@@ -7,6 +7,8 @@ from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django_otp.plugins.otp_static.models import StaticDevice
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from audit import acts
 from audit.acts import Act
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 else:
     PeopleAdmin = UserAdmin
 
-admin.site.unregister(User)
-admin.site.unregister(Group)
+for model in (User, Group, StaticDevice, TOTPDevice):  # keys and codes are nobody's to look at
+    admin.site.unregister(model)
 
 
 @admin.register(User)
