@@ -9,7 +9,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 
 from artifacts.exceptions import Unavailable
 from artifacts.schema.headers import answered
-from artifacts.schema.parts import BAD_REQUEST, INTERNAL_ERROR, describe, problems_of
+from artifacts.schema.parts import BAD_REQUEST, INTERNAL_ERROR, describe, nothing, problems_of
 from audit.api import EventsView, UsageView
 from audit.api_filters import FORMATS
 
@@ -51,6 +51,7 @@ def _page(view: Any) -> dict[Any, Any]:
         ("200", "application/json"): OpenApiResponse(view.serializer_class(many=True), "A page."),
         ("200", "text/csv"): OpenApiResponse(OpenApiTypes.STR, "A page; its first line names the columns."),
         ("200", "application/x-ndjson"): OpenApiResponse(OpenApiTypes.STR, "A page; each line is one result."),
+        "302": nothing("A second factor is required, and this session has not shown one; to the page that asks."),
     } | _ERRORS
 
 
