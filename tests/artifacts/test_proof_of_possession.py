@@ -42,7 +42,7 @@ def answer_of(answer: Any) -> tuple[int, bytes]:
 
 def is_told_apart(client: Client, root: Path, method: str, path: str, body: bytes = b"") -> bool:
     """Whether another organization's uploader is answered in two ways, with the artifact there and without it."""
-    sent = {"content_type": "application/octet-stream", "headers": bearer(**OTHERS)}
+    sent: dict[str, Any] = {"content_type": "application/octet-stream", "headers": bearer(**OTHERS)}
     there = answer_of(client.generic(method, path, body, **sent))
     stored_at(root, CONTENT).unlink()
     remove()
