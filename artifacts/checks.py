@@ -6,8 +6,12 @@ from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, register
+from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
+from artifacts.credentials import CredentialsUnreadable
+from artifacts.models import Location
+from artifacts.storage.hosts import HostNotAllowed, check_options, is_network
 from artifacts.token_keys import BadKeyFile, key_files, load_keys
 
 
@@ -80,3 +84,41 @@ def check_storage_backends(**kwargs: Any) -> list[CheckMessage]:
                 )
             )
     return messages
+
+
+@register
+def check_allowed_hosts(**kwargs: Any) -> list[CheckMessage]:
+    """E006: an entry of CAS_STORAGE_HOSTS that is neither a name nor a network."""
+    return [
+        Error(
+            f"CAS_STORAGE_HOSTS: {entry} is neither a name nor a network.",
+            hint="Such as *.amazonaws.com, minio.example.com, 10.0.0.0/8; no scheme, no port.",
+            id="artifacts.E006",
+        )
+        for entry in settings.CAS_STORAGE_HOSTS
+        if not is_network(entry) and ("/" in entry or ":" in entry)
+    ]
+
+
+@register(checks.Tags.database)
+def check_storage_hosts(databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """W002: a location whose storage may not be connected to; asked of the database when that is checked."""
+    if not databases:
+        return []
+    messages: list[CheckMessage] = []
+    for location in _locations():
+        try:
+            check_options({**location.options, **location.credentials})
+        except HostNotAllowed as error:
+            hint = "Change its options, or add the host to CAS_STORAGE_HOSTS."
+            messages.append(checks.Warning(f"Location {location}: {error}", hint=hint, id="artifacts.W002"))
+        except CredentialsUnreadable:
+            continue  # told wherever it is used
+    return messages
+
+
+def _locations() -> list[Location]:
+    try:
+        return list(Location.objects.all())
+    except DatabaseError:  # not migrated yet
+        return []

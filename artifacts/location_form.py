@@ -9,6 +9,7 @@ from django.forms.fields import InvalidJSONInput
 
 from artifacts.models import Location
 from artifacts.storage.backends import backend_names
+from artifacts.storage.hosts import HostNotAllowed, check_options
 from common.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -115,8 +116,9 @@ class LocationForm(ModelForm):
             self.instance.credentials = {}
         elif entered:
             try:
+                check_options(entered, resolve=True)
                 self.instance.credentials = entered
-            except ImproperlyConfigured as error:
+            except (ImproperlyConfigured, HostNotAllowed) as error:
                 self.add_error("new_credentials", str(error))
         return data
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from artifacts import credentials
 from artifacts.storage.backends import backend_names, find_backend
+from artifacts.storage.hosts import HostNotAllowed, check_options
 
 
 def _validate_object(value: object) -> None:
@@ -94,6 +95,10 @@ class Location(models.Model):
             raise ValidationError({"options": f"{self.backend} needs: {', '.join(missing)}."})
         if "location" in backend.required and not Path(str(self.options["location"])).is_absolute():
             raise ValidationError({"options": "“location” must be an absolute path."})
+        try:
+            check_options(self.options, resolve=True)
+        except HostNotAllowed as error:
+            raise ValidationError({"options": f"{error} CAS_STORAGE_HOSTS says which are."}) from error
 
     def recount(self) -> None:
         """Set what is used to the sum of what is labelled and not missing, in bytes."""

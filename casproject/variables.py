@@ -189,6 +189,13 @@ CAS_STORAGE_BACKENDS = env.dict(
     default={},
     help="more backends, as `NAME=package.module.StorageClass`, separated by commas",
 )
+CAS_STORAGE_HOSTS = env.list(
+    "CAS_STORAGE_HOSTS",
+    default=[],
+    shown="all but the machine itself and link-local addresses",
+    help="where storages may be: names with `*`, addresses and networks, separated by commas, such as "
+    "`*.amazonaws.com,10.0.0.0/8`. Loopback (but with `CAS_DEBUG`), link-local and clouds' metadata only by address",
+)
 CAS_SCRUB_BYTES_PER_SECOND = env.int(
     "CAS_SCRUB_BYTES_PER_SECOND",
     default=0,

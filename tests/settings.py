@@ -24,6 +24,7 @@ _key = ec.generate_private_key(ec.SECP521R1())
 for _name in [name for name in os.environ if name.startswith(("CAS_", "NATS_", "CELERY_", "OTEL_", "SENTRY_"))]:
     del os.environ[_name]  # a developer's stack must not leak into the tests
 os.environ["CAS_DATA_DIR"] = str(_data)
+os.environ["CAS_STORAGE_HOSTS"] = "*,127.0.0.0/8,::1"  # object services of the tests
 os.environ["CAS_SECRET_KEY"] = "only-for-tests-0123456789abcdefghijklmnop"
 os.environ["CAS_TOKEN_KEYS"] = str(_data / "keys" / "token-public.pem")
 os.environ["CAS_CREDENTIAL_KEYS"] = Fernet.generate_key().decode()

@@ -10,6 +10,7 @@ from artifacts import credentials
 from artifacts.exceptions import StorageError
 from artifacts.storage.backends import find_backend
 from artifacts.storage.base import ObjectReader, Partial, Staged, Store, StoredObject
+from artifacts.storage.hosts import HostNotAllowed, check_options
 
 if TYPE_CHECKING:
     from artifacts.models import Location
@@ -29,6 +30,10 @@ def open_store(location: Location) -> Store:
 def _build(backend_name: str, options: str, encrypted_credentials: str) -> Store:
     try:
         secret: dict[str, Any] = credentials.decrypt(encrypted_credentials) if encrypted_credentials else {}
-        return find_backend(backend_name).make_store(json.loads(options) | secret)
+        everything = json.loads(options) | secret
+        check_options(everything)
+        return find_backend(backend_name).make_store(everything)
+    except HostNotAllowed:
+        raise
     except Exception as error:  # each storage class has its own way of refusing its options
         raise StorageError("The location's settings are wrong.") from error

@@ -6,10 +6,15 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from artifacts.storage.hosts import guarded
 
 CONNECTIONS = 64  # kept open: the threads of a web process
 _SEND_BYTES = 128 * 1024
 _QUERY = re.compile(r"\?[^\s'\")]*")
+
+POOLS = {"http": guarded(HTTPConnectionPool), "https": guarded(HTTPSConnectionPool)}
 
 
 class _Adapter(HTTPAdapter):
@@ -24,6 +29,12 @@ class _Adapter(HTTPAdapter):
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, **options, blocksize=_SEND_BYTES)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, *arguments: Any, **options: Any) -> Any:
+        manager = super().proxy_manager_for(*arguments, **options)
+        manager.pool_classes_by_scheme = POOLS
+        return manager
 
     def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
         if isinstance(request.body, bytes):

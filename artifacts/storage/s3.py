@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from artifacts.exceptions import StorageError, StorageFull
 from artifacts.storage.base import ObjectReader, StoredObject
 from artifacts.storage.errors import storage_errors
+from artifacts.storage.hosts import guarded
 from artifacts.storage.metadata import from_metadata, to_metadata
 from artifacts.storage.objects import PREFIX, Entry, ObjectStore, Patience
 from artifacts.storage.staging import INCOMING, Parts
@@ -49,7 +50,10 @@ def make_client(storage: Any, patience: Patience) -> Any:
     # Once it is given a configuration, django-storages ignores its own options for these.
     style = Config(s3={"addressing_style": storage.addressing_style} | (given.s3 or {}))
     storage.client_config = defaults.merge(given).merge(style)
-    return storage.connection.meta.client
+    client = storage.connection.meta.client
+    pools = client._endpoint.http_session._pool_classes_by_scheme  # of proxies as well
+    pools.update({scheme: guarded(pool) for scheme, pool in pools.items()})
+    return client
 
 
 class S3Store(ObjectStore):
