@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test chaos lint format lock screenshots clean
+.PHONY: help run demo test chaos lint audit format lock screenshots clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -24,8 +24,13 @@ chaos: $(VENV)/installed-dev ## Break what the stack depends on, and count what 
 lint: $(VENV)/installed-dev ## Lint, check types, check that no migration is missing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/bandit --quiet --recursive --severity-level medium --configfile pyproject.toml artifacts audit casproject common people
 	@$(BIN)/mypy .
 	@$(BIN)/python manage.py makemigrations --check --dry-run --settings tests.settings
+
+audit: $(VENV)/installed-dev ## Ask whether a dependency has a known vulnerability (needs the network)
+	@$(BIN)/pip-audit --requirement requirements.txt --disable-pip --progress-spinner off; status=$$?; \
+		[ $$status -eq 0 ] || echo "Either something was found above, or the database of advisories could not be asked."; exit $$status
 
 format: $(VENV)/installed-dev ## Format the code
 	@$(BIN)/ruff check --fix .
