@@ -160,6 +160,10 @@ class PostgresServer:
         self._run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync").wait()
         self.resume()
 
+    def run_tool(self, name: str, *arguments: str) -> None:
+        """Run a program that comes with it, such as pg_dump; raises CalledProcessError."""
+        subprocess.run([self._programs / name, *arguments], check=True, capture_output=True, timeout=60)
+
     def resume(self) -> None:
         """Start it over the data it has."""
         self._process = self._run(
