@@ -47,11 +47,9 @@ class EventCells:
     def full_organization(self, event: AuditEvent) -> str:
         if event.org_id is None:
             return "-"
-        name = getattr(event, "organization_name", "")
-        shown = render_to_string("admin/cells/file_name.html", {"name": name}) if name else ""
-        return format_html(
-            '{} <code>{}</code> <a href="{}">its events</a>', shown, event.org_id, _filtered(organization=event.org_id)
-        )
+        names = {"org_id": event.org_id, "name": getattr(event, "organization_name", "")}
+        page = render_to_string("admin/cells/organization.html", names)
+        return format_html('{} · <a href="{}">its events</a>', page, _filtered(organization=event.org_id))
 
     @admin.display(description="action")
     def what(self, event: AuditEvent) -> str:
