@@ -86,6 +86,7 @@ class Stack:
             "# The secrets of a development stack. manage.py reads them; never use them in production.",
             *made,
             "CAS_SECURE_COOKIES=false",
+            "CAS_STORAGE_HOSTS=*,127.0.0.0/8,::1",  # an object service to try it with runs on this machine
             f"CAS_ADMIN_USER={ADMIN}",
             f"CAS_ADMIN_PASSWORD={secrets.token_urlsafe(9)}",
         ]

@@ -117,7 +117,7 @@ def test_prepared_environment_is_that_of_the_file(stack: Stack) -> None:
     written = dict(line.split("=", 1) for line in stack.env_file.read_text().splitlines() if not line.startswith("#"))
     assert {name: os.environ[name] for name in written} == written
     assert set(written) == {
-        *("CAS_TOKEN_KEYS", "CAS_SECRET_KEY", "CAS_CREDENTIAL_KEYS", "CAS_SECURE_COOKIES"),
+        *("CAS_TOKEN_KEYS", "CAS_SECRET_KEY", "CAS_CREDENTIAL_KEYS", "CAS_SECURE_COOKIES", "CAS_STORAGE_HOSTS"),
         *("CAS_ADMIN_USER", "CAS_ADMIN_PASSWORD", "CAS_CHECKPOINT_KEY", "NATS_URL"),
     }
     assert os.environ["CAS_DATA_DIR"] == str(stack.data_dir)
@@ -148,7 +148,7 @@ def test_each_stack_has_secrets_of_its_own(stack: Stack, tmp_path: Path) -> None
             prepared.prepare()
     shared = set(stack.env_file.read_text().splitlines()) & set(other.env_file.read_text().splitlines())
     assert {line.split("=")[0] for line in shared if not line.startswith("#")} == {
-        *("CAS_SECURE_COOKIES", "CAS_ADMIN_USER", "NATS_URL")
+        *("CAS_SECURE_COOKIES", "CAS_STORAGE_HOSTS", "CAS_ADMIN_USER", "NATS_URL")
     }
 
 
