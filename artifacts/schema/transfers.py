@@ -84,7 +84,7 @@ _DOWNLOAD_ANSWERS = {
     "304": nothing("The client has it."),
 }
 _FIND_ERRORS = (InvalidDigest, ArtifactNotFound)
-_DOWNLOAD_ERRORS = (*_FIND_ERRORS, PreconditionFailed, InvalidRange, ArtifactCorrupt)
+_DOWNLOAD_ERRORS = (*_FIND_ERRORS, PreconditionFailed, InvalidRange, ArtifactCorrupt, StorageFull)
 
 
 describe(

@@ -189,6 +189,7 @@ class Sharing:
             fcntl.flock(descriptor, kind)
             yield
         finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # to close it is not enough: a fork meanwhile has it open too
             os.close(descriptor)
 
 

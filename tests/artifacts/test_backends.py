@@ -19,7 +19,7 @@ import django
 django.setup()
 from artifacts.storage.backends import find_backend
 find_backend("FILESYSTEM").make_store({"location": "/"})
-print(*sorted({"boto3", "botocore", "azure.storage", "google.cloud.storage", "requests"} & sys.modules.keys()))
+print(*sorted({"boto3", "botocore", "azure.storage", "google.cloud.storage"} & sys.modules.keys()))
 """
 
 

@@ -172,7 +172,7 @@ def test_a_place_that_is_none_is_refused(viewer: Client, after: str) -> None:
 def test_an_answer_costs_the_same_however_many_come(viewer: Client, django_assert_max_num_queries: Any) -> None:
     for _ in range(30):
         make_row()
-    with django_assert_max_num_queries(8):  # session, user, permissions, limit, newest, events, names
+    with django_assert_max_num_queries(10):  # session, user, second factor, permissions, limit, newest, events, names
         ask(viewer)
 
 

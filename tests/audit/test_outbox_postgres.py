@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-OPTIONS = "-m pytest --verbose -n 2 --dist loadfile -p no:cacheprovider -p no:cov"
+OPTIONS = "-m pytest --verbose -n 2 --dist loadfile -p no:cacheprovider -p no:cov -p tests.only_database"
 SUITES = "tests/audit tests/artifacts tests/test_group_commit.py --ignore-glob=tests/artifacts/test_*_store*.py"
 
 

@@ -31,6 +31,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory, collector: Receiver) -> Ite
         NatsServer(tmp_path_factory.mktemp("nats")),
         OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
         OTEL_BSP_SCHEDULE_DELAY="200",  # milliseconds
+        CAS_SWEEP_SECONDS="3600",  # what beat publishes belongs to no request
     )
     stack.prepare()
     stack.start("web", "worker", "beat")

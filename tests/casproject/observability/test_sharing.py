@@ -1,5 +1,6 @@
 """Metrics of several processes: added up, kept when one ends, and never in the way."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -187,6 +188,26 @@ def test_other_buckets_and_labels_of_another_version_are_left_out(folder: Path, 
     histogram.observe(1.5)
     totals = Sharing(folder).collect()
     assert totals.counts == {"test_seconds": {(): [0, 1, 0, 1.5]}, "test_total": {("a",): [1]}}
+
+
+def test_fork_in_the_middle_of_a_sweep_leaves_the_folder_to_others(folder: Path) -> None:
+    folder.mkdir()
+    mine = Sharing(folder)
+    end = os.pipe()
+    with mine._folder_locked(fcntl.LOCK_EX):
+        child = os.fork()
+        if child == 0:
+            os.read(end[0], 1)
+            os._exit(0)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while the child's copy holds it
+        os.close(descriptor)
+    finally:
+        os.write(end[1], b"x")
+        os.waitpid(child, 0)
+        os.close(end[0])
+        os.close(end[1])
 
 
 def test_fork_counts_for_itself(folder: Path, counter: Counter) -> None:
