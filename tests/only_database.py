@@ -1,4 +1,4 @@
-"""A plugin of pytest (`-p tests.only_database`): leaves out tests that ask for no database, which are the same on any."""
+"""A plugin of pytest (`-p tests.only_database`): leaves out what asks for no database, and is the same on any."""
 
 import pytest
 
