@@ -25,8 +25,10 @@ from tests.servers import NatsServer, PostgresServer
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest test first: the others are run beside it, rather than before it."""
-    items.sort(key=lambda item: item.path.name != "test_outbox_postgres.py")
+    """The longest files first: the others are run beside them, rather than before them."""
+    longest = ["test_outbox_postgres.py", "test_brokers.py", "test_pages.py"]
+    places = {name: place for place, name in enumerate(longest)}
+    items.sort(key=lambda item: places.get(item.path.name, len(longest)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

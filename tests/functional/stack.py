@@ -25,6 +25,16 @@ from tests.servers import BIN, NatsServer, free_port, wait_until
 
 SECONDS = 30
 
+# Commands of manage.py, without starting Python for each.
+_SEVERAL = """
+import json, sys
+import django
+from django.core.management import call_command
+django.setup()
+for command in json.loads(sys.argv[1]):
+    call_command(*command)
+"""
+
 
 class LiveStack:
     """Starts what the Procfile names, one process each, so that a test can stop, freeze or kill any of them."""
@@ -56,11 +66,11 @@ class LiveStack:
         self.folder.mkdir(parents=True, exist_ok=True)
         keys = self.manage("make_keys")
         self.environment |= dict(line.split("=", 1) for line in keys.splitlines())
-        self.manage("migrate", "--verbosity", "0")
-        self.manage("create_location", "default", "--folder", str(self.root))
+        commands = [["migrate", "--verbosity", "0"], ["create_location", "default", "--folder", str(self.root)]]
         if self.nats:
             self.nats.start()
-            self.manage("audit_stream", "create")
+            commands.append(["audit_stream", "create"])
+        self._run([sys.executable, "-c", _SEVERAL, json.dumps(commands)])
 
     @property
     def root(self) -> Path:
@@ -124,9 +134,11 @@ class LiveStack:
 
     def manage(self, *arguments: str) -> str:
         """What a manage.py command prints."""
-        command = [sys.executable, str(PROJECT / "manage.py"), *arguments]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        return self._run([sys.executable, str(PROJECT / "manage.py"), *arguments])
+
+    def _run(self, command: list[str]) -> str:
+        done = subprocess.run(command, env=self.environment, cwd=PROJECT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def log(self, name: str) -> str:

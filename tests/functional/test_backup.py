@@ -24,7 +24,9 @@ def test_restored_database_and_storage_work_on(tmp_path: Path) -> None:
     stack.start()
     try:
         assert someone.put(OLD, "old.txt").status_code == 201
-        wait_until(lambda: is_sealed(stack.folder / "cas.sqlite3"), SECONDS, "the event is sealed")
+        wait_until(
+            lambda: is_sealed(stack.folder / "cas.sqlite3"), SECONDS, "the event is sealed, and a checkpoint signs it"
+        )
 
         with sqlite3.connect(stack.folder / "cas.sqlite3") as database:  # while it runs
             database.execute("VACUUM INTO ?", [str(backup / "cas.sqlite3")])
@@ -97,5 +99,6 @@ def events_of(stack: LiveStack) -> dict[str, int]:
 
 def is_sealed(path: Path) -> bool:
     with sqlite3.connect(path) as database:
-        rows = database.execute("SELECT position FROM audit_auditevent").fetchall()
-    return bool(rows) and None not in {row[0] for row in rows}
+        rows = database.execute("SELECT position, subject FROM audit_auditevent").fetchall()
+    is_signed = any("checkpoint" in subject for _, subject in rows)
+    return is_signed and None not in {position for position, _ in rows}

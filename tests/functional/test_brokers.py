@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+import requests
 
 from tests.functional.stack import LiveStack, Tenant
 from tests.rabbitmq import RabbitServer
@@ -38,6 +39,13 @@ def stack(broker: Broker, tmp_path: Path) -> Iterator[LiveStack]:
     stack.prepare()
     yield stack
     stack.stop()
+
+
+def answers(port: int) -> bool:
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/livez", timeout=SECONDS).ok
+    except requests.ConnectionError:
+        return False
 
 
 def put_some(tenant: Tenant, *contents: bytes) -> None:
@@ -94,6 +102,7 @@ def test_several_of_each_and_two_beats_by_mistake_do_no_harm(stack: LiveStack) -
     stack.add("worker-2", "worker", "--hostname", "second@%h")
     stack.add("beat-2", "beat", "--schedule", str(stack.folder / "second-schedule"))
     stack.start("web", "web-2", "worker", "worker-2", "beat", "beat-2")
+    wait_until(lambda: answers(other_port), SECONDS, "the second web server answers")
     tenant = Tenant(stack)
     contents = [f"content {number}".encode() for number in range(60)]
     first = stack.url
