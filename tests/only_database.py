@@ -6,7 +6,8 @@ _FIXTURES = {"db", "transactional_db"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    kept, others = [], []
+    kept: list[pytest.Item] = []
+    others: list[pytest.Item] = []
     for item in items:
         asks = item.get_closest_marker("django_db") or _FIXTURES.intersection(getattr(item, "fixturenames", ()))
         (kept if asks else others).append(item)
