@@ -11,18 +11,14 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-import django.db
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import Model
 from django.http import HttpRequest
 
-from audit import journal, nudge
-from audit.act_events import Act, ActEvent, Actor, Target, act_event, words_of
+from audit.act_events import Act, Actor, Target, act_event, words_of
+from audit.keeping import keep
 from audit.models import AuditEvent, State
-from common import group_commit
-from common.group_commit import CommitTimeout
-from common.transactions import after_commit
 
 __all__ = ["Act", "Description", "Target", "address_of", "describe", "record"]
 
@@ -47,21 +43,10 @@ def record(
     request = getattr(request, "_request", request)  # of REST framework's, to ask for the user is to authenticate
     try:
         target = _target_of(subject)
-        _keep(act_event(uuid.uuid4(), time.time_ns(), act, target, _actor_of(request, actor), org_id, details))
+        event = act_event(uuid.uuid4(), time.time_ns(), act, target, _actor_of(request, actor), org_id, details)
+        keep(event, AuditEvent.column_values(event, State.of_new_events()))
     except Exception:  # what was done has happened, or is about to: it must not fail because of its record
         logger.critical("This act is not in the trail: %s of %.200r", act, subject, exc_info=True)
-
-
-def _keep(event: ActEvent) -> None:
-    try:
-        group_commit.write(AuditEvent.insert, AuditEvent.column_values(event, State.of_new_events()))
-    except (django.db.Error, CommitTimeout) as error:
-        logger.warning("The database did not take audit event %s; it goes to the journal: %r", event.event_id, error)
-        after_commit(lambda: journal.append(event))
-        after_commit(nudge.wake)
-        return
-    if settings.NATS_URL:
-        after_commit(nudge.wake)
 
 
 def _target_of(subject: Model | Target | str) -> Target:

@@ -63,7 +63,7 @@ def event_values(row: Mapping[str, Any]) -> dict[str, Any]:
         "event_id": str(row["event_id"]),
         "occurred_at": utc(row["occurred_at"]),
         "action": row["action"],
-        "kind": _kind(row["action"], is_skipped=row["skipped"]),
+        "kind": kind_of(row["action"], is_skipped=row["skipped"]),
         "org_id": str(row["org_id"]) if row["org_id"] else None,
         "digest": f"sha256:{row['digest']}" if row["digest"] else "",
         "size_bytes": row["size_bytes"],
@@ -85,7 +85,8 @@ def utc(time: datetime | None) -> str | None:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if time else None
 
 
-def _kind(action: str, *, is_skipped: bool) -> str:
+def kind_of(action: str, *, is_skipped: bool) -> str:
+    """uploaded, deduplicated or downloaded; "" for other publishers' events."""
     if action == Action.UPLOADED:
         return "deduplicated" if is_skipped else "uploaded"
     return "downloaded" if action == Action.DOWNLOADED else ""

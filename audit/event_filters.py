@@ -84,6 +84,14 @@ def parse_action(text: str) -> str:
     return text
 
 
+def begins_with(digest: str) -> Q:
+    """Events of digests with these first digits.
+
+    As a range, which the index serves on every database; SQLite's LIKE ignores case, and so the index too.
+    """
+    return Q(digest__gte=digest, digest__lt=f"{digest}g")
+
+
 def range_problems(query: Mapping[str, Any]) -> dict[str, str]:
     """What is wrong with ranges, by the parameter's name."""
     problems = {}
@@ -150,8 +158,7 @@ def _by_index(query: Mapping[str, Any]) -> tuple[list[Q], Q, Q]:
         if len(digest) == _WHOLE:
             in_order.append(Q(digest=digest))
         else:
-            # As a range, which the index serves on every database; SQLite's LIKE ignores case, and so the index too.
-            unordered = Q(digest__gte=digest, digest__lt=f"{digest}g")
+            unordered = begins_with(digest)
     match query.get("state"):
         case None:
             pass

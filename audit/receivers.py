@@ -6,21 +6,17 @@ import time
 import uuid
 from typing import Any
 
-import django.db
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Model
 from django.dispatch import receiver
 from django.http import HttpRequest
 
 from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifact_uploaded, person_acted
-from audit import acts, journal, nudge, write_ahead
+from audit import acts, nudge, write_ahead
 from audit.event_rows import row_of
 from audit.events import Action, Event
-from audit.models import AuditEvent, State
-from common import group_commit
-from common.group_commit import CommitTimeout
-from common.transactions import after_commit
+from audit.keeping import keep
+from audit.models import State
 
 logger = logging.getLogger(__name__)
 
@@ -81,15 +77,7 @@ def record(
     )
     if action is Action.DOWNLOADED and _keep_ahead(event):
         return
-    try:
-        group_commit.write(_insert, row_of(event, State.of_new_events()))
-    except (django.db.Error, CommitTimeout) as error:
-        logger.warning("The database did not take audit event %s; it goes to the journal: %r", event.event_id, error)
-        after_commit(lambda: journal.append(event))
-        after_commit(nudge.wake)
-        return
-    if settings.NATS_URL:
-        after_commit(nudge.wake)
+    keep(event, row_of(event, State.of_new_events()))
 
 
 def _keep_ahead(event: Event) -> bool:
@@ -103,9 +91,6 @@ def _keep_ahead(event: Event) -> bool:
         return False
     nudge.wake()
     return True
-
-
-_insert = AuditEvent.insert
 
 
 # What Go's uuid.Parse takes, for the control plane is written in it; Python's UUID takes a good deal more.

@@ -2,15 +2,15 @@
 
 from datetime import datetime, timedelta
 
-from django.db.models import F, Sum
+from django.db.models import Sum
 from django.utils import timezone
 
 from audit.models import TrailHead, UsageSum, UsageTotal
-from audit.totals import LIMIT
+from audit.totals import within_limit
+from audit.usage_sums import halves, whole
 from common.transactions import write_transaction
 
 RECENT = timedelta(days=2)  # a release before this one may have counted while both ran
-_HALF = 2**32  # in two halves SQLite can add up whatever sizes others claimed
 
 
 def catch_up(since: datetime | None = None) -> None:
@@ -20,14 +20,14 @@ def catch_up(since: datetime | None = None) -> None:
     with write_transaction():
         TrailHead.locked()
         rows = UsageTotal.objects.filter(start__gte=since).values("granularity", "start", "kind").order_by()
-        rows = rows.annotate(count=Sum("transfers"), high=Sum(F("bytes") / _HALF), low=Sum(F("bytes") % _HALF))
+        rows = rows.annotate(count=Sum("transfers"), **halves("size", "bytes"))
         found = [
             UsageSum(
                 granularity=row["granularity"],
                 start=row["start"],
                 kind=row["kind"],
                 transfers=row["count"],
-                bytes=max(-LIMIT, min(row["high"] * _HALF + row["low"], LIMIT)),
+                bytes=within_limit(whole("size", row)),
             )
             for row in rows.iterator()
         ]

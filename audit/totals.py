@@ -72,6 +72,11 @@ def add(sums: Mapping[Key, Added]) -> None:
         cursor.executemany(_ADD_TO_ALL, _parameters(_KEY_OF_ALL, of_all))
 
 
+def within_limit(count: int) -> int:
+    """The number, or the limit that it is beyond."""
+    return max(-LIMIT, min(count, LIMIT))
+
+
 def _parameters(names: tuple[str, ...], sums: Mapping[Any, Added]) -> list[tuple[Any, ...]]:
     by_name = {field.name: field for field in UsageTotal._meta.local_concrete_fields}
     fields = [by_name[name] for name in names]
@@ -79,7 +84,7 @@ def _parameters(names: tuple[str, ...], sums: Mapping[Any, Added]) -> list[tuple
         (
             *(field.get_db_prep_save(value, connection) for field, value in zip(fields, key, strict=True)),
             added.transfers,
-            max(-LIMIT, min(added.bytes, LIMIT)),
+            within_limit(added.bytes),
         )
         for key, added in sums.items()
     ]

@@ -51,6 +51,15 @@ class Usage:
             self.uploaded_bytes += size
 
 
+def total_of(usages: Iterable[Usage]) -> Usage:
+    """All of these together."""
+    total = Usage()
+    for usage in usages:
+        for name in Usage.__slots__:
+            setattr(total, name, getattr(total, name) + getattr(usage, name))
+    return total
+
+
 def usage_by_organization(payloads: Iterable[Mapping[str, Any]]) -> dict[str, Usage]:
     """Fold whole payloads into the usage of each organization id."""
     totals: dict[str, Usage] = defaultdict(Usage)

@@ -19,15 +19,27 @@ _KINDS = {
 COUNTS = list(_KINDS)  # the fields of audit/usage.py: Usage
 
 
+def halves(name: str, column: str, **options: Any) -> dict[str, Sum]:
+    """A sum in two halves: whatever sizes others claimed to have moved, SQLite can add them up."""
+    return {
+        f"{name}_high": Sum(F(column) / _HALF, **options),
+        f"{name}_low": Sum(F(column) % _HALF, **options),
+    }
+
+
+def whole(name: str, row: Mapping[str, Any]) -> int:
+    """Of a row annotated with `halves`."""
+    return int(row[f"{name}_high"] * _HALF + row[f"{name}_low"])
+
+
 def sums() -> dict[str, Sum]:
-    """What to annotate with. In two halves: whatever sizes others claimed to have moved, SQLite can add them up."""
-    found = {}
+    """What to annotate with."""
+    found: dict[str, Sum] = {}
     for name, (column, kind) in _KINDS.items():
-        found[f"{name}_high"] = Sum(F(column) / _HALF, filter=Q(kind=kind), default=0)
-        found[f"{name}_low"] = Sum(F(column) % _HALF, filter=Q(kind=kind), default=0)
+        found |= halves(name, column, filter=Q(kind=kind), default=0)
     return found
 
 
 def counts_of(row: Mapping[str, Any]) -> dict[str, int]:
     """The sums of an annotated row, by the names in COUNTS."""
-    return {name: row[f"{name}_high"] * _HALF + row[f"{name}_low"] for name in COUNTS}
+    return {name: whole(name, row) for name in COUNTS}

@@ -50,15 +50,9 @@ class ArtifactPages(Limited, ArtifactAdmin):
         )
         return Q(Exists(events))
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
+    def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:
         """With its events, for those who may see any."""
-        more = dict(extra_context or {})
+        more: dict[str, Any] = dict(extra_context or {})
         artifact = self.get_object(request, unquote(object_id))
         if artifact is not None and request.user.has_perm("audit.view_auditevent"):
             more["history"] = artifact_history.of(artifact.digest, request.user)

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from audit import access, organizations
+from audit.event_words import words_of
 from audit.events import Action
 from audit.models import AuditEvent
 
@@ -24,12 +25,7 @@ class Entry:
 
     @property
     def what(self) -> str:
-        if self.event.skipped:
-            return "deduplicated"
-        return _WORDS.get(self.event.action, self.event.action)
-
-
-_WORDS: dict[str, str] = {Action.UPLOADED: "uploaded", Action.DOWNLOADED: "downloaded"}
+        return words_of(self.event)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -40,7 +41,7 @@ class Backend(ModelBackend):
 
     def _is_second_factor_met(self, user: Any, code: str | None) -> bool:
         if not two_factor.has_one(user):
-            return code is not None or not two_factor.is_wanting(user)
+            return code is not None or not settings.CAS_REQUIRE_TWO_FACTOR
         device = two_factor.verify(user, code or "")
         if device is not None:
             user.otp_device = device  # the session remembers it

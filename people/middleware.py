@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -20,7 +21,7 @@ def require_two_factor(get_response: Answer) -> Answer:
         if user.is_authenticated and not user.is_verified():
             if two_factor.has_one(user):
                 request.user = AnonymousUser()
-            elif two_factor.is_wanting(user) and not _is_open(request):
+            elif settings.CAS_REQUIRE_TWO_FACTOR and not _is_open(request):
                 return HttpResponseRedirect(reverse("admin:two_factor"))
         return get_response(request)
 

@@ -3,7 +3,6 @@
 import secrets
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django_otp import devices_for_user
 from django_otp.models import Device
@@ -23,11 +22,6 @@ def has_one(user: Any) -> bool:
 def device_of(user: Any) -> TOTPDevice:
     """Of a user who has one."""
     return TOTPDevice.objects.get(user_id=user.pk, confirmed=True)
-
-
-def is_wanting(user: Any) -> bool:
-    """Whether the user must turn it on before anything else."""
-    return bool(settings.CAS_REQUIRE_TWO_FACTOR) and not has_one(user)
 
 
 def verify(user: Any, code: str) -> Device | None:

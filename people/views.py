@@ -3,6 +3,7 @@
 from typing import Any
 
 import segno
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.contrib.auth import logout
@@ -48,7 +49,7 @@ def two_factor_view(request: HttpRequest, site: AdminSite) -> HttpResponse:
         "form": form,
         "codes": codes,
         "is_on": is_on,
-        "is_wanting": two_factor.is_wanting(user),
+        "is_wanting": settings.CAS_REQUIRE_TWO_FACTOR and not is_on,
         "left": two_factor.recovery_codes_left(user),
         "picture": _picture(device.config_url) if device else "",
         "secret": _in_groups(device) if device else "",

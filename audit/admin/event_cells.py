@@ -1,6 +1,7 @@
 """What columns of the list, and fields of an event's page, show of an event."""
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
@@ -10,8 +11,8 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 
-from audit import acts, checkpoints
-from audit.events import Action
+from audit import organizations
+from audit.event_words import plain_word, words_of
 from audit.models import AuditEvent, State
 
 _MEANINGS = {
@@ -21,15 +22,25 @@ _MEANINGS = {
     State.LOCAL: "kept here alone: NATS was not configured",
     State.MIRRORED: "taken from the stream, where another published it",
 }
-_WORDS: dict[str, str] = {
-    Action.UPLOADED: "uploaded",
-    Action.DOWNLOADED: "downloaded",
-    checkpoints.ACTION: "checkpoint",
-}
+
+
+def name_organizations(events: Iterable[AuditEvent]) -> None:
+    """Give each event the name of its organization, which the cells show, by one query."""
+    events = list(events)
+    names = organizations.names_of(event.org_id for event in events)
+    for event in events:
+        if event.org_id in names:
+            event.organization_name = names[event.org_id]  # type: ignore[attr-defined]
+
+
+def events_url(**filters: object) -> str:
+    """The list of events, with these filters."""
+    address = reverse("admin:audit_auditevent_changelist")
+    return f"{address}?{urlencode(filters)}" if filters else address
 
 
 class EventCells:
-    """Mixed into the admin of events; `names` of organizations are set for a page at a time."""
+    """Mixed into the admin of events; `name_organizations` comes before."""
 
     @admin.display(description="time (UTC)")
     def time(self, event: AuditEvent) -> str:
@@ -49,18 +60,12 @@ class EventCells:
             return "-"
         names = {"org_id": event.org_id, "name": getattr(event, "organization_name", "")}
         page = render_to_string("admin/cells/organization.html", names)
-        return format_html('{} · <a href="{}">its events</a>', page, _filtered(organization=event.org_id))
+        return format_html('{} · <a href="{}">its events</a>', page, events_url(organization=event.org_id))
 
     @admin.display(description="action")
     def what(self, event: AuditEvent) -> str:
-        if event.skipped:
-            return "deduplicated"
-        if event.action in _WORDS:
-            return _WORDS[event.action]
-        if act := acts.describe(event):
-            text = " ".join(filter(None, (act.who, act.what)))
-            return render_to_string("admin/cells/file_name.html", {"name": text})
-        return render_to_string("admin/cells/file_name.html", {"name": event.action or event.subject})
+        word = plain_word(event)
+        return word or render_to_string("admin/cells/file_name.html", {"name": words_of(event)})
 
     @admin.display(description="digest")
     def short_digest(self, event: AuditEvent) -> str:
@@ -130,10 +135,6 @@ class EventCells:
     @admin.display(description="readable")
     def readable_payload(self, event: AuditEvent) -> str:
         return render_to_string("admin/cells/payload.html", {"lines": _indented(event.payload).split("\n")})
-
-
-def _filtered(**filters: object) -> str:
-    return f"{reverse('admin:audit_auditevent_changelist')}?{urlencode(filters)}"
 
 
 def _indented(payload: str) -> str:

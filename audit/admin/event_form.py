@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,9 +15,10 @@ from django.utils.text import smart_split, unescape_string_literal
 from audit import event_filters, organizations
 from audit.event_filters import EventFilter
 from audit.models import AuditEvent, Organization, State
+from audit.periods import PRESETS
 
-PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30), "90d": timedelta(days=90)}
-PERIOD_WORDS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days"}
+PERIODS = {preset.key: preset.length for preset in PRESETS}
+PERIOD_WORDS = {preset.key: preset.label for preset in PRESETS}
 MOST_OFFERED = 100
 NOTHING = EventFilter(organizations=frozenset())
 _UNMISTAKABLE = 8  # hex digits that are a digest's rather than part of a file name, when a digest has them
@@ -84,6 +85,14 @@ class EventForm(forms.Form):
             self.add_error(name, problem)
         return values
 
+    def given(self) -> list[tuple[str, str]]:
+        """(name, text) of the fields that were filled in."""
+        return [(name, str(self.data[name])) for name in self.fields if self.data.get(name)]
+
+    def shown(self) -> list[tuple[str, str]]:
+        """The same with labels, for people."""
+        return [(str(self[name].label), text) for name, text in self.given()]
+
     def named(self) -> QuerySet[Organization]:
         """Organizations that may be chosen by name."""
         named = Organization.objects.exclude(display_name="")
@@ -136,7 +145,7 @@ class EventForm(forms.Form):
         else:
             if text.lower().startswith("sha256:") or _is_known(digest):
                 return EventFilter.of({"digest": digest})
-            found |= Q(digest__gte=digest, digest__lt=f"{digest}g")
+            found |= event_filters.begins_with(digest)
         words = Q()
         for word in smart_split(text):
             words &= Q(file_name__icontains=unescape_string_literal(word) if word[0] in "'\"" else word)
@@ -180,7 +189,7 @@ def _both(one: EventFilter, other: EventFilter) -> EventFilter:
 
 def _is_known(digest: str) -> bool:
     """Whether to take digits for a digest's: they might be part of a file name too."""
-    found = AuditEvent.objects.filter(digest__gte=digest, digest__lt=f"{digest}g").order_by("digest")
+    found = AuditEvent.objects.filter(event_filters.begins_with(digest)).order_by("digest")
     return len(digest) >= _UNMISTAKABLE and found.exists()
 
 

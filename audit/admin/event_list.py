@@ -31,11 +31,6 @@ def form_of(request: HttpRequest) -> EventForm:
     return EventForm(request.GET, access.organizations_of(request.user))
 
 
-def matching(request: HttpRequest, events: "QuerySet[AuditEvent]") -> "QuerySet[AuditEvent]":
-    """Of these events, those that the URL's filters ask for and the user may see."""
-    return events.filter(form_of(request).asked().condition())
-
-
 class EventChangeList(ChangeList):
     """Django's list, filtered by EventForm and paged by place."""
 

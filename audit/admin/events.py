@@ -1,6 +1,5 @@
 """The trail as the admin shows it: it can be looked at, taken away as a file, and sent again; nothing else."""
 
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -8,15 +7,15 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_POST, require_safe
 
-from audit import access, acts, nudge, organizations
+from audit import access, acts, nudge
 from audit.acts import Act
 from audit.admin import event_acts, event_columns
-from audit.admin.event_cells import EventCells
+from audit.admin.event_cells import EventCells, events_url, name_organizations
 from audit.admin.event_list import EventChangeList, form_of
 from audit.admin.live import Live
 from audit.event_filters import EventFilter
@@ -159,14 +158,14 @@ class AuditEventAdmin(EventCells, ModelAdmin):
     def _offer(self, request: HttpRequest) -> HttpResponse:
         form = form_of(request)
         if not form.is_valid():
-            return HttpResponseRedirect(f"{_list()}?{request.GET.urlencode()}")
+            return HttpResponseRedirect(f"{events_url()}?{request.GET.urlencode()}")
         count = event_acts.count(event_acts.until(form.asked(), timezone.now()))
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": "All matching events",
             "count": count,
-            "filters": [(form[name].label, value) for name, value in _given(form.data, form.fields)],
+            "filters": form.shown(),
             "query": request.GET.urlencode(),
             "may_export": self.has_export_permission(request),
             "may_retry": self.has_retry_permission(request),
@@ -177,9 +176,9 @@ class AuditEventAdmin(EventCells, ModelAdmin):
     def _do(self, request: HttpRequest) -> Any:
         form, asked_for = form_of(request), request.POST.get("act", "")
         if not form.is_valid():
-            return HttpResponseRedirect(f"{_list()}?{request.GET.urlencode()}")
+            return HttpResponseRedirect(f"{events_url()}?{request.GET.urlencode()}")
         asked = event_acts.until(form.asked(), timezone.now())
-        which = "&".join(f"{name}={value}" for name, value in _given(form.data, form.fields)) or "all"
+        which = "&".join(f"{name}={value}" for name, value in form.given()) or "all"
         if asked_for in FORMS and self.has_export_permission(request):
             acts.record(request, Act.EXPORTED, _SUBJECT, which=which, format=asked_for)
             return _download(asked, asked_for)
@@ -191,7 +190,7 @@ class AuditEventAdmin(EventCells, ModelAdmin):
             self._tell(request, Act.REPLAYED, sent.events, which, is_all=sent.is_all)
         else:
             raise PermissionDenied
-        return HttpResponseRedirect(f"{_list()}?{request.GET.urlencode()}")
+        return HttpResponseRedirect(f"{events_url()}?{request.GET.urlencode()}")
 
     def _may_do_more(self, request: HttpRequest) -> bool:
         may = (self.has_export_permission, self.has_retry_permission, self.has_replay_permission)
@@ -203,23 +202,7 @@ class AuditEventAdmin(EventCells, ModelAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         event_columns.choose(request, request.POST.getlist("column"))
-        return HttpResponseRedirect(f"{_list()}?{request.GET.urlencode()}")
-
-
-def name_organizations(events: list[AuditEvent]) -> None:
-    """Give each event the name of its organization, by one query."""
-    names = organizations.names_of(event.org_id for event in events)
-    for event in events:
-        if event.org_id in names:
-            event.organization_name = names[event.org_id]  # type: ignore[attr-defined]  # for EventCells
-
-
-def _list() -> str:
-    return reverse("admin:audit_auditevent_changelist")
-
-
-def _given(data: Mapping[str, Any], names: Iterable[str]) -> list[tuple[str, str]]:
-    return [(name, str(data[name])) for name in names if data.get(name)]
+        return HttpResponseRedirect(f"{events_url()}?{request.GET.urlencode()}")
 
 
 def _download(asked: EventFilter, form: str) -> StreamingHttpResponse:

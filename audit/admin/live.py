@@ -21,8 +21,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from audit import organizations
-from audit.admin.event_cells import EventCells
+from audit.admin.event_cells import EventCells, events_url, name_organizations
 from audit.admin.event_list import form_of
 from audit.models import AuditEvent
 
@@ -61,7 +60,6 @@ class Live:
         self._require_permission(request)
         form, newest = form_of(request), _newest()
         rows, _ = self._read(form.asked().condition(), after=0, newest=newest)
-        filters = [(form[name].label, str(form.data[name])) for name in form.fields if form.data.get(name)]
         query = request.GET.urlencode()
         context = {
             **self._admin.admin_site.each_context(request),
@@ -71,9 +69,9 @@ class Live:
             "rows": rows,
             "after": max(newest - AGAIN, 0),
             "newest": newest,
-            "filters": filters,
+            "filters": form.shown(),
             "errors": form.errors,
-            "list": f"{reverse('admin:audit_auditevent_changelist')}?{query}",
+            "list": f"{events_url()}?{query}",
             "source": f"{reverse('admin:audit_auditevent_live_events')}?{query}",
         }
         return TemplateResponse(request, "admin/audit/auditevent/live.html", context)
@@ -103,9 +101,7 @@ class Live:
         return self._rendered(found[:MOST]), len(found) > MOST or 0 < after < edge
 
     def _rendered(self, events: list[AuditEvent]) -> list[dict[str, Any]]:
-        names = organizations.names_of(event.org_id for event in events)
-        for event in events:
-            event.organization_name = names.get(event.org_id, "") if event.org_id else ""  # type: ignore[attr-defined]
+        name_organizations(events)
         return [{"id": event.pk, "html": self._row(event)} for event in events]
 
     def _row(self, event: AuditEvent) -> str:

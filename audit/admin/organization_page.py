@@ -2,24 +2,23 @@
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
 from uuid import UUID
 
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from audit import acts, organization_events, organization_usage, periods
-from audit.admin.charts import Bar, Line, Part, bar_chart, time_chart
-from audit.events import Action
+from audit import organization_events, organization_usage, periods
+from audit.admin import event_cells
+from audit.admin.charts import Bar, Part, bar_chart
+from audit.admin.usage_charts import percent, shown, usage_chart
+from audit.event_words import words_of
 from audit.models import AuditEvent, Organization
 from audit.organization_events import ArtifactUse
 from audit.organization_usage import LocationUsage
 from audit.periods import Period
-from audit.usage import Usage
+from audit.usage import Usage, total_of
 from common.sizes import format_binary
-
-_WORDS: dict[str, str] = {Action.UPLOADED: "uploaded", Action.DOWNLOADED: "downloaded"}
 
 
 class Figure(NamedTuple):
@@ -68,12 +67,7 @@ def context(request: HttpRequest, organization: Organization) -> dict[str, Any]:
 
 def events_url(organization: UUID, **filters: str) -> str:
     """The list of events with the filters set to this organization's."""
-    query = {"organization": str(organization), **filters}
-    return f"{reverse('admin:audit_auditevent_changelist')}?{urlencode(query)}"
-
-
-def percent(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{100 * ratio:.1f} %"
+    return event_cells.events_url(organization=organization, **filters)
 
 
 def _usage(organization: UUID, period: Period, *, has_links: bool) -> dict[str, Any]:
@@ -83,18 +77,8 @@ def _usage(organization: UUID, period: Period, *, has_links: bool) -> dict[str, 
         events_url(organization, **periods.bounds(start, start + period.step)) for start in period.starts if has_links
     ]
     return {
-        "figures": _figures(organization, period, _sum(points), has_links=has_links),
-        "chart": time_chart(
-            "Bytes by the hour (UTC)" if period.step < periods.DAY else "Bytes by the day (UTC)",
-            period.starts,
-            [
-                Line("Uploaded", "uploaded", [_shown(point.uploaded_bytes) for point in points]),
-                Line("Downloaded", "downloaded", [_shown(point.downloaded_bytes) for point in points]),
-                Line("Saved by dedup", "saved", [_shown(point.saved_bytes) for point in points]),
-            ],
-            step=period.step,
-            urls=urls,
-        ),
+        "figures": _figures(organization, period, total_of(points), has_links=has_links),
+        "chart": usage_chart(period, points, urls),
         "locations": _locations(organization, period, locations, has_links=has_links) if locations else "",
     }
 
@@ -124,8 +108,8 @@ def _locations(
             Bar(
                 location or "(no name)",
                 [
-                    Part("Uploaded", "uploaded", _shown(usage.uploaded_bytes)),
-                    Part("Downloaded", "downloaded", _shown(usage.downloaded_bytes)),
+                    Part("Uploaded", "uploaded", shown(usage.uploaded_bytes)),
+                    Part("Downloaded", "downloaded", shown(usage.downloaded_bytes)),
                 ],
                 events_url(organization, **period.bounds, **filters) if has_links and location else "",
                 f"{backend}, {_times(usage.transfers, 'transfer')}",
@@ -135,29 +119,12 @@ def _locations(
 
 
 def _with_links(uses: Sequence[ArtifactUse], organization: UUID) -> list[tuple[ArtifactUse, str, str]]:
-    return [(use, events_url(organization, digest=use.digest), format_binary(_shown(use.moved_bytes))) for use in uses]
+    return [(use, events_url(organization, digest=use.digest), format_binary(shown(use.moved_bytes))) for use in uses]
 
 
 def _recent(event: AuditEvent) -> Recent:
-    if event.action == Action.UPLOADED and event.skipped:
-        words = "deduplicated"
-    elif (act := acts.describe(event)) is not None:
-        words = " ".join(filter(None, (act.who, act.what)))
-    else:
-        words = _WORDS.get(event.action, event.action or event.subject)
-    return Recent(
-        event, words, format_binary(_shown(event.size_bytes)), reverse("admin:audit_auditevent_change", args=[event.pk])
-    )
-
-
-def _sum(points: Sequence[Usage]) -> Usage:
-    names = Usage.__dataclass_fields__
-    return Usage(**{name: sum(getattr(point, name) for point in points) for name in names})
-
-
-def _shown(count: int) -> int:
-    """Others' events may claim sizes below zero; a chart begins there."""
-    return max(count, 0)
+    size, url = format_binary(shown(event.size_bytes)), reverse("admin:audit_auditevent_change", args=[event.pk])
+    return Recent(event, words_of(event), size, url)
 
 
 def _times(count: int, word: str) -> str:

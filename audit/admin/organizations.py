@@ -14,7 +14,7 @@ from django.utils.html import format_html
 
 from audit import access, acts, organizations, periods
 from audit.acts import Act
-from audit.admin import organization_files, organization_page
+from audit.admin import organization_files, organization_page, usage_charts
 from audit.admin.organization_list import OrganizationChangeList
 from audit.models import AuditEvent, Organization, UsageTotal
 from audit.organization_ranking import Measure
@@ -185,7 +185,7 @@ class OrganizationAdmin(ModelAdmin):
 
     @admin.display(description="dedup ratio")
     def ratio(self, organization: Organization) -> str:
-        return organization_page.percent(_usage_of(organization).dedup_ratio)
+        return usage_charts.percent(_usage_of(organization).dedup_ratio)
 
     @admin.display(description="transfers", ordering=f"-{Measure.TRANSFERS}")
     def transfers(self, organization: Organization) -> str:

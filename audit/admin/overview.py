@@ -4,18 +4,16 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.http import urlencode
 
 from audit import access, overview, periods
-from audit.admin.charts import Bar, Line, Part, bar_chart, time_chart
+from audit.admin.charts import Bar, Part, bar_chart
 from audit.admin.delivery_health import health
-from audit.admin.organization_page import percent
+from audit.admin.event_cells import events_url
+from audit.admin.usage_charts import percent, shown, usage_chart
 from audit.overview import Seen, Top
 from audit.periods import Period
-from audit.usage import Usage
+from audit.usage import Usage, total_of
 from common.sizes import format_binary
-
-_WORSE, _BETTER = "less than", "more than"
 
 
 def context(request: HttpRequest) -> dict[str, Any]:
@@ -31,29 +29,15 @@ def context(request: HttpRequest) -> dict[str, Any]:
     return found
 
 
-def events_url(**filters: str) -> str:
-    """The list of events with these filters."""
-    address = reverse("admin:audit_auditevent_changelist")
-    return f"{address}?{urlencode(filters)}" if filters else address
-
-
 def _usage(period: Period, seen: Seen, *, has_links: bool) -> dict[str, Any]:
     points = overview.over_time(period, seen)
     urls = [events_url(**periods.bounds(start, start + period.step)) for start in period.starts if has_links]
     top, as_of = overview.top_organizations(period, seen)
     return {
-        "figures": _figures(period, _sum(points), overview.total(overview.before(period), seen), has_links=has_links),
-        "chart": time_chart(
-            "Bytes by the hour (UTC)" if period.step < periods.DAY else "Bytes by the day (UTC)",
-            period.starts,
-            [
-                Line("Uploaded", "uploaded", [max(0, point.uploaded_bytes) for point in points]),
-                Line("Downloaded", "downloaded", [max(0, point.downloaded_bytes) for point in points]),
-                Line("Saved by dedup", "saved", [max(0, point.saved_bytes) for point in points]),
-            ],
-            step=period.step,
-            urls=urls,
+        "figures": _figures(
+            period, total_of(points), overview.total(overview.before(period), seen), has_links=has_links
         ),
+        "chart": usage_chart(period, points, urls),
         "top": _top(period, top) if top else "",
         "top_as_of": as_of,
     }
@@ -97,7 +81,7 @@ def _change(now: int, before: int) -> str:
     if abs(share) < 0.005:  # noqa: PLR2004  (half a percent)
         return "as in the period before"
     size = f"{abs(share):.0%}" if abs(share) < 10 else f"{abs(now / before):.0f} times"  # noqa: PLR2004
-    return f"{size} {_BETTER if share > 0 else _WORSE} in the period before"
+    return f"{size} {'more' if share > 0 else 'less'} than in the period before"
 
 
 def _top(period: Period, top: list[Top]) -> Any:
@@ -105,9 +89,9 @@ def _top(period: Period, top: list[Top]) -> Any:
         Bar(
             each.name or str(each.org_id),
             [
-                Part("Uploaded", "uploaded", max(0, each.usage.uploaded_bytes)),
-                Part("Downloaded", "downloaded", max(0, each.usage.downloaded_bytes)),
-                Part("Saved by dedup", "saved", max(0, each.usage.saved_bytes)),
+                Part("Uploaded", "uploaded", shown(each.usage.uploaded_bytes)),
+                Part("Downloaded", "downloaded", shown(each.usage.downloaded_bytes)),
+                Part("Saved by dedup", "saved", shown(each.usage.saved_bytes)),
             ],
             reverse("admin:audit_organization_change", args=[each.org_id], query=period.parameters),
             f"{each.usage.transfers:,} transfers",
@@ -115,8 +99,3 @@ def _top(period: Period, top: list[Top]) -> Any:
         for each in top
     ]
     return bar_chart("Top organizations", bars, heading="Organization")
-
-
-def _sum(points: list[Usage]) -> Usage:
-    names = Usage.__dataclass_fields__
-    return Usage(**{name: sum(getattr(point, name) for point in points) for name in names})

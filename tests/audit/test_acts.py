@@ -12,7 +12,7 @@ from django.db import OperationalError, transaction
 from django.test import RequestFactory
 from pytest_django import Settings
 
-from audit import journal, sealing
+from audit import journal, keeping, sealing
 from audit.act_events import Actor, act_event, words_of
 from audit.acts import Act, Target, address_of, describe, record
 from audit.models import AuditEvent
@@ -146,7 +146,7 @@ def test_what_the_database_does_not_take_waits_in_the_journal(
         raise OperationalError
 
     with monkeypatch.context() as patch:
-        patch.setattr(AuditEvent, "insert", staticmethod(refuse))
+        patch.setattr(keeping, "_insert", refuse)
         with django_capture_on_commit_callbacks(execute=True):
             record(request_of(user), Act.CHANGED, user, org_id=ORGANIZATION)
     assert not AuditEvent.objects.exists()

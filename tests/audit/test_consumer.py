@@ -13,17 +13,6 @@ from tests.audit.streams import STREAM, make_stream, publish, publish_raw, raw, 
 from tests.servers import NatsServer, free_port
 
 
-@pytest.fixture
-def server(tmp_path: Path, settings: Settings) -> Iterator[NatsServer]:
-    """A NATS of the test's own, with the stream, to which NATS_URL points."""
-    server = NatsServer(tmp_path / "nats")
-    server.start()
-    settings.NATS_URL = server.url
-    make_stream(server.url)
-    yield server
-    server.stop()
-
-
 def all_of(consumer: Consumer) -> list[Received]:
     received: list[Received] = []
     while messages := consumer.read():

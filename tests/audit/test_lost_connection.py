@@ -10,7 +10,7 @@ from django.test import Client
 from artifacts import locations
 from artifacts.models import Artifact, Location
 from artifacts.tokens import DOWNLOADER
-from audit import intake, journal, nudge, receivers
+from audit import intake, journal, keeping, nudge
 from audit.models import AuditEvent
 from tests.factories import bearer, digest_of
 
@@ -42,7 +42,7 @@ def test_transaction_that_the_database_gave_up_by_itself_loses_no_event(
         raise OperationalError("disk I/O error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(receivers, "_insert", fail)
+        patch.setattr(keeping, "_insert", fail)
         assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
     assert events_kept() == [("CASArtifactUploaded", digest_of(CONTENT).hex)]
 

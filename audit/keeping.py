@@ -1,0 +1,35 @@
+"""An event into the trail, and what becomes of one that the database does not take."""
+
+import logging
+from typing import Any
+
+import django.db
+from django.conf import settings
+
+from audit import journal, nudge
+from audit.act_events import ActEvent
+from audit.events import Event
+from audit.models import AuditEvent
+from common import group_commit
+from common.group_commit import CommitTimeout
+from common.transactions import after_commit
+
+logger = logging.getLogger(__name__)
+
+_insert = AuditEvent.insert
+
+
+def keep(event: Event | ActEvent, row: list[Any]) -> None:
+    """Insert the event's row, in a transaction with others, or give the event to the journal; wake the worker.
+
+    Inside a transaction the event becomes part of it. Nothing that a database does is raised.
+    """
+    try:
+        group_commit.write(_insert, row)
+    except (django.db.Error, CommitTimeout) as error:
+        logger.warning("The database did not take audit event %s; it goes to the journal: %r", event.event_id, error)
+        after_commit(lambda: journal.append(event))
+        after_commit(nudge.wake)
+        return
+    if settings.NATS_URL:
+        after_commit(nudge.wake)
