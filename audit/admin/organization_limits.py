@@ -35,9 +35,6 @@ _HELP = "With none chosen, the user sees nothing of any organization. Superusers
 class _UnlimitedOnly:
     """Mixed into the admins of limits: refuses who is limited themselves."""
 
-    class Media:
-        js = ["casproject/autocomplete-labels.js"]
-
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return cast(bool, super().has_view_permission(request, obj)) and _sees_all(request)  # type: ignore[misc]
 

@@ -12,10 +12,28 @@ addEventListener("load", () => {
   for (const icon of document.querySelectorAll(".help-tooltip[aria-label]:not([role])")) {
     icon.setAttribute("role", "img");
   }
-  for (const box of document.querySelectorAll(".select2-container")) {
-    const label = box.previousElementSibling?.labels?.[0]?.textContent.trim().replace(/:$/, "");
-    for (const part of label ? box.querySelectorAll("[role=combobox], [role=textbox], [role=searchbox]") : []) {
-      part.setAttribute("aria-label", label);
+});
+
+// Select2 makes its boxes when it pleases, leaves their fields without a name, and puts a button into a list.
+addEventListener("DOMContentLoaded", () => {
+  const selects = () => document.querySelectorAll("select.admin-autocomplete");
+  const mend = () => {
+    for (const select of selects()) {
+      const box = select.nextElementSibling;
+      if (!box?.classList.contains("select2")) {
+        continue;
+      }
+      const name = select.labels[0]?.textContent.replace(/:\s*$/, "").trim() || select.name;
+      for (const field of box.querySelectorAll(".select2-search__field, [role=combobox], [role=textbox]")) {
+        field.setAttribute("aria-label", name);
+      }
+      for (const button of box.querySelectorAll("ul .select2-selection__clear")) {
+        button.remove(); // each choice has one of its own
+      }
     }
+  };
+  if (selects().length) {
+    mend();
+    new MutationObserver(mend).observe(document.body, { childList: true, subtree: true });
   }
 });
