@@ -61,10 +61,10 @@ class EventChangeList(ChangeList):
         self.show_admin_actions = bool(rows)
         self.can_show_all = self.multi_page = False
         self.paginator = Paginator(self.result_list, size)
-        above, below = (page.end, newer) if is_upward else (older, page.end)
-        if rows:
-            above = above and _place(rows[0])
-            below = below and _place(rows[-1]) if len(rows) == size or is_upward else below
+        if is_upward:
+            above, below = page.end, _place(rows[-1]) if rows else newer
+        else:
+            above, below = (_place(rows[0]) if rows else older) if older else None, page.end
         self.newest_link = self.address({}) if newer or older else ""
         self.newer_link = self.address({NEWER: api_cursor.encode(above)}) if above else ""
         self.older_link = self.address({OLDER: api_cursor.encode(below)}) if below else ""
