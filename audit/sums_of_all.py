@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta
 
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Sum
 from django.utils import timezone
 
@@ -10,7 +12,15 @@ from audit.totals import within_limit
 from audit.usage_sums import halves, whole
 from common.transactions import write_transaction
 
+_KEPT_SINCE = "0008_sums_of_all"
 RECENT = timedelta(days=2)  # a release before this one may have counted while both ran
+
+
+def catch_up_after_upgrade() -> None:
+    """Of the last days, for as long as a release without these sums may still be counting: RECENT after its end."""
+    upgrades = MigrationRecorder(connection).migration_qs.filter(app="audit", name=_KEPT_SINCE)
+    if upgrades.filter(applied__gt=timezone.now() - RECENT).exists():
+        catch_up()
 
 
 def catch_up(since: datetime | None = None) -> None:

@@ -68,7 +68,7 @@ def watch() -> None:
 def rank_organizations() -> None:
     """Keep in order what is too much to put in order for each page, and add organizations that nobody did."""
     try:
-        sums_of_all.catch_up()
+        sums_of_all.catch_up_after_upgrade()
         organizations.add_unknown()
         organization_ranking.keep_rankings()
     except django.db.Error as error:

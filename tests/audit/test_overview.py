@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -86,6 +87,15 @@ def test_sums_that_an_older_release_did_not_keep_are_made_up_for(usage: None) ->
     UsageSum.objects.all().delete()
     sums_of_all.catch_up(datetime(1970, 1, 1, tzinfo=UTC))
     assert UsageSum.objects.count() == len(before)
+
+
+@pytest.mark.parametrize(("age", "is_made"), [(timedelta(hours=1), True), (timedelta(days=3), False)])
+def test_sums_are_made_up_for_while_an_older_release_may_run(usage: None, age: timedelta, is_made: bool) -> None:
+    upgrade = MigrationRecorder(connection).migration_qs.filter(app="audit", name="0008_sums_of_all")
+    assert upgrade.update(applied=timezone.now() - age) == 1
+    UsageSum.objects.all().delete()
+    sums_of_all.catch_up_after_upgrade()
+    assert UsageSum.objects.exists() is is_made
 
 
 def test_sizes_that_nobody_can_have_moved_stay_sums() -> None:
