@@ -70,9 +70,17 @@ class WriteAheadLog:
         folder = _folder()
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{time.time_ns()}-{os.getpid()}.log"
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        return self._descriptor
+        # Locked before it has the name by which others find it: they would take it for one left behind.
+        unlocked = self.path.with_suffix(".new")
+        descriptor = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            unlocked.rename(self.path)
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        return descriptor
 
     def close(self) -> None:
         """Leave the segment, if there is one, to whoever takes in what is left behind."""

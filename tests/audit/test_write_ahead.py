@@ -1,5 +1,6 @@
 """The write-ahead log: what was appended is in the trail once, whatever ends the process or the database."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from django.db import OperationalError
 
 from audit import intake, write_ahead
 from audit.models import AuditEvent
+from audit.write_ahead import WriteAheadLog
 from tests.factories import make_event
 
 
@@ -69,6 +71,24 @@ def test_events_that_the_database_refused_are_synced_and_taken_in_later(
     assert intake.take_in() == 2
     assert AuditEvent.objects.count() == 2
     assert segments(write_ahead_folder) == []
+
+
+@pytest.mark.django_db
+def test_sweep_of_another_process_leaves_a_segment_that_is_just_begun(
+    write_ahead_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+
+    def lock_late(descriptor: int, kind: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        monkeypatch.setattr(write_ahead, "_log", WriteAheadLog())  # another process has its own
+        assert write_ahead.take_in_left_behind() == 0
+        lock(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    write_ahead.append(make_event())
+    [segment] = segments(write_ahead_folder)
+    assert segment.read_bytes()
 
 
 APPEND_AND_WAIT = """
