@@ -2,7 +2,7 @@
 
 Under CAS_DATA_DIR/metrics: `<name>.json` with the values and `<name>.lock`, locked while its process lives. What
 ended processes counted is added up in `ended.json`, so that nothing goes down when one ends. Files are replaced whole,
-by a thread that no request waits for: a full disk, or a folder that is gone, costs freshness and nothing else.
+by a thread that no transfer waits for: a full disk, or a folder that is gone, costs freshness and nothing else.
 """
 
 import atexit
@@ -68,7 +68,7 @@ class Sharing:
         self._written = ""
         self._is_failing = False
         self._over = threading.Event()
-        self._writing = threading.Lock()  # the thread's, and whoever ends the process
+        self._writing = threading.Lock()  # the thread's, a scrape's, and whoever ends the process
 
     def begin(self) -> None:
         """Write from now on, from a thread of its own, and once more when the process ends; in its forks as well."""
@@ -93,39 +93,40 @@ class Sharing:
     def end(self) -> None:
         """Write for the last time."""
         self._over.set()
-        self.try_to_write()
+        self.share()
 
     def _run(self) -> None:
         sweep_at = 0.0
         while not self._over.is_set():
-            self.try_to_write()
+            self.share()
             if time.monotonic() >= sweep_at:
                 sweep_at = time.monotonic() + SWEEP
                 with suppress(OSError):
                     self.sweep()
             self._over.wait(INTERVAL)
 
-    def try_to_write(self) -> None:
-        """Write what changed; of what goes wrong, the first of a row is logged."""
-        try:
-            self.write()
-            self._is_failing = False
-        except Exception as error:  # noqa: BLE001  (the thread must outlive whatever a disk does)
-            if not self._is_failing:
-                logger.warning("Metrics of this process cannot be shared: %r", error)
-            self._is_failing = True
-
-    def write(self) -> None:
-        """Write this process's values, if they changed; raises OSError."""
-        counts = {name: _as_json(metric.read()) for name, metric in METRICS.items()}
-        content = json.dumps({"counts": counts, "gauges": self._read_gauges()})
-        path = self._folder / f"{self.name}.json"
+    def share(self) -> Totals:
+        """Write this process's values, if they changed, and return them. What goes wrong is logged once in a row."""
         with self._writing:
-            if content == self._written and path.exists():
-                return
-            self._hold_lock()
-            _replace(path, content)
-            self._written = content
+            own = Totals({name: metric.read() for name, metric in METRICS.items()}, self._read_gauges(), 1)
+            try:
+                self._write(own)
+                self._is_failing = False
+            except Exception as error:  # noqa: BLE001  (neither the thread nor a scrape may end with what a disk does)
+                if not self._is_failing:
+                    logger.warning("Metrics of this process cannot be shared: %r", error)
+                self._is_failing = True
+            return own
+
+    def _write(self, own: Totals) -> None:
+        counts = {name: _as_json(series) for name, series in own.counts.items()}
+        content = json.dumps({"counts": counts, "gauges": own.gauges})
+        path = self._folder / f"{self.name}.json"
+        if content == self._written and path.exists():
+            return
+        self._hold_lock()
+        _replace(path, content)
+        self._written = content
 
     def _read_gauges(self) -> dict[str, float]:
         return {name: read() for name, read in self._gauges.items()}
@@ -138,14 +139,16 @@ class Sharing:
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
-        self._lock_file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with self._folder_locked(fcntl.LOCK_SH):  # or a sweep takes it, not locked yet, for that of one that ended
+            self._lock_file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def collect(self) -> Totals:
-        """Everybody's values, this process's own as they are now; without what cannot be read."""
-        totals = Totals(processes=1)
-        totals.add({name: metric.read() for name, metric in METRICS.items()})
-        totals.add_gauges(self._read_gauges())
+        """Everybody's values, this process's own as they are now; without what cannot be read.
+
+        What is shown of this process is shared first: whichever is asked next shows no less.
+        """
+        totals = self.share()
         with suppress(OSError), self._folder_locked(fcntl.LOCK_SH):
             ended = _read(self._folder / ENDED)
             totals.add(ended.counts)

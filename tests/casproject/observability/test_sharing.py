@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ from common.metrics import Counter
 Counter("test_total", "A test.", ["kind"]).add(float(sys.argv[2]), "a")
 sharing = Sharing(Path(sys.argv[1]), {"test_gauge": lambda: 5})
 sharing.begin()
-sharing.write()
+sharing.share()
 print("written", flush=True)
 sys.stdin.read()
 """
@@ -77,7 +78,7 @@ def test_processes_are_added_up_and_stay_counted_when_they_end(folder: Path, cou
     counter.add(1, "a")
     counter.add(2, "b")
     mine = Sharing(folder, {"test_gauge": lambda: 2})
-    mine.write()
+    mine.share()
     with Other(folder, 10), Other(folder, 20):
         totals = mine.collect()
         assert (value(totals, "a"), value(totals, "b")) == (31, 2)
@@ -110,15 +111,25 @@ def test_sweep_that_broke_off_before_it_removed_files_counts_nothing_twice(
     assert value(mine.collect(), "a") == 10
 
 
+def test_what_one_process_has_shown_the_next_shows_too(folder: Path, counter: Counter) -> None:
+    """A counter that goes down from one scrape to the next is taken for one that began anew: its rate leaps."""
+    mine = Sharing(folder)
+    for shown in (1, 2):
+        counter.add(1, "a")
+        assert value(mine.collect(), "a") == shown
+        written = json.loads((folder / f"{mine.name}.json").read_text())
+        assert written["counts"]["test_total"] == [[["a"], [shown]]]
+
+
 def test_values_are_written_only_when_they_changed(folder: Path, counter: Counter) -> None:
     mine = Sharing(folder)
-    mine.write()
+    mine.share()
     path = folder / f"{mine.name}.json"
     first = path.stat().st_ino
-    mine.write()
+    mine.share()
     assert path.stat().st_ino == first
     counter.add(1, "a")
-    mine.write()
+    mine.share()
     assert path.stat().st_ino != first
 
 
@@ -127,7 +138,7 @@ def test_full_disk_and_missing_folder_cost_nothing_but_freshness(
 ) -> None:
     mine = Sharing(folder)
     counter.add(1, "a")
-    mine.try_to_write()
+    mine.share()
 
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
@@ -136,15 +147,15 @@ def test_full_disk_and_missing_folder_cost_nothing_but_freshness(
         disk.setattr(Path, "write_text", full)
         for _ in range(3):
             counter.add(1, "a")
-            mine.try_to_write()
+            mine.share()
         assert value(mine.collect(), "a") == 4
     assert len(caplog.records) == 1
-    mine.try_to_write()
+    mine.share()
     assert json.loads((folder / f"{mine.name}.json").read_text())["counts"]["test_total"] == [[["a"], [4]]]
 
     shutil.rmtree(folder)
     assert value(mine.collect(), "a") == 4
-    mine.try_to_write()
+    mine.share()
     assert {path.name for path in folder.iterdir()} == {f"{mine.name}.json", f"{mine.name}.lock"}
     assert value(mine.collect(), "a") == 4
 
@@ -153,7 +164,7 @@ def test_folder_that_cannot_be_made_leaves_the_process_its_own_values(tmp_path: 
     (tmp_path / "metrics").write_text("a file")
     mine = Sharing(tmp_path / "metrics")
     counter.add(1, "a")
-    mine.try_to_write()
+    mine.share()
     assert value(mine.collect(), "a") == 1
 
 
@@ -188,6 +199,29 @@ def test_other_buckets_and_labels_of_another_version_are_left_out(folder: Path, 
     histogram.observe(1.5)
     totals = Sharing(folder).collect()
     assert totals.counts == {"test_seconds": {(): [0, 1, 0, 1.5]}, "test_total": {("a",): [1]}}
+
+
+def test_sweep_of_another_process_leaves_one_that_just_begins(
+    folder: Path, counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, lock = Sharing(folder), fcntl.flock
+    threads: list[threading.Thread] = []
+    swept: list[int] = []
+
+    def lock_late(descriptor: int, kind: int) -> None:
+        if kind == fcntl.LOCK_EX | fcntl.LOCK_NB:
+            monkeypatch.setattr(fcntl, "flock", lock)
+            threads.append(threading.Thread(target=lambda: swept.append(Sharing(folder).sweep())))
+            threads[0].start()
+            threads[0].join(0.5)  # it waits until the lock is held
+        lock(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    counter.add(1, "a")
+    mine.share()
+    threads[0].join()
+    assert swept == [0]
+    assert (folder / f"{mine.name}.json").exists()
 
 
 def test_fork_in_the_middle_of_a_sweep_leaves_the_folder_to_others(folder: Path) -> None:
