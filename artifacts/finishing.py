@@ -68,6 +68,14 @@ def partial_of(upload: ResumableUpload) -> Partial:
     return open_store(upload.location).partial(str(upload.pk))
 
 
+def refresh(upload: ResumableUpload) -> None:
+    """Read what others may have made of it; raises UploadNotFound."""
+    try:
+        upload.refresh_from_db(fields=["result", "was_there", "expires_at"])
+    except ResumableUpload.DoesNotExist as error:
+        raise UploadNotFound from error
+
+
 def next_expiry() -> datetime:
     """When an upload expires that something happened to now."""
     return timezone.now() + timedelta(hours=settings.CAS_UPLOAD_EXPIRES_HOURS)
@@ -168,19 +176,12 @@ def _take_lease(upload: ResumableUpload) -> bool:
         row = ResumableUpload.objects.filter(pk=upload.pk, result="")
         if not_finishing(row).update(finishing_until=timezone.now() + LEASE):
             return True
-        _refresh(upload)
+        refresh(upload)
         if upload.result:
             return False
         if time.monotonic() > deadline:
             raise UploadBusy
         time.sleep(POLLING)
-
-
-def _refresh(upload: ResumableUpload) -> None:
-    try:
-        upload.refresh_from_db(fields=["result", "was_there", "expires_at"])
-    except ResumableUpload.DoesNotExist as error:
-        raise UploadNotFound from error
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from artifacts.exceptions import (
     UploadExpired,
     UploadNotFound,
 )
-from artifacts.finishing import finish, next_expiry, not_finishing, partial_of, skip
+from artifacts.finishing import finish, next_expiry, not_finishing, partial_of, refresh, skip
 from artifacts.locations import find_location
 from artifacts.models import ResumableUpload
 from artifacts.services import Body, Source
@@ -93,6 +93,8 @@ def find(grant: Grant, upload_id: str) -> Progress:
     offset = partial_of(upload).size()
     if offset == upload.length:
         finish(grant, upload)
+    else:
+        refresh(upload)  # whoever has finished it meanwhile has removed its bytes
     return _progress(upload, offset)
 
 

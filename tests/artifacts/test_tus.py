@@ -757,6 +757,19 @@ def test_requests_that_race_to_finish_make_one_event(location: Location) -> None
     assert events() == [("CASArtifactUploaded", False, "")]
 
 
+def test_one_that_is_finished_while_its_bytes_are_counted_has_all_of_them(
+    location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grant = make_grant(role="uploader")
+    upload_id = str(resumable.begin(grant, len(CONTENT)).upload_id)
+    open_store(location).partial(upload_id).append(0, CONTENT)
+    before = resumable._find(grant, upload_id)
+    assert resumable.find(grant, upload_id).digest == DIGEST
+    monkeypatch.setattr(resumable, "_find", lambda *_: before)
+    progress = resumable.find(grant, upload_id)
+    assert (progress.offset, progress.digest) == (len(CONTENT), DIGEST)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_lease_is_kept_as_long_as_finishing_takes(location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finishing, "LEASE", timedelta(seconds=0.6))
