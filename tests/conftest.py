@@ -2,6 +2,8 @@ import io
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from signal import SIGINT, default_int_handler
+from signal import signal as set_handler
 from typing import Any
 
 import pytest
@@ -21,6 +23,11 @@ from common import group_commit
 from people.receivers import record_sign_in
 from tests.conformance import violations
 from tests.servers import NatsServer, PostgresServer
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C do what it does, though the shell that started the tests told them to ignore it."""
+    set_handler(SIGINT, default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

@@ -99,8 +99,9 @@ def test_one_trace_from_the_clients_span_to_the_publish(traced: LiveStack, colle
     assert (task["parent"], task["role"]) == (request["id"], "worker")
     publish = wait_for(collector, "publish", trace=trace)
     assert publish["parent"] == task["id"]
-    assert publish["cas.event_ids"] == [str(uuid.UUID(row["event_id"]))]
-    assert publish["cas.events.acked"] == publish["messaging.batch.message_count"] == 1
+    # Another event may have waited, as a location's made when the stack began.
+    assert str(uuid.UUID(row["event_id"])) in publish["cas.event_ids"]
+    assert publish["cas.events.acked"] == publish["messaging.batch.message_count"] == len(publish["cas.event_ids"])
 
     assert request["cas.digest"] == digest_of(content).hex
     assert request["cas.organization"] == tenant.organization
