@@ -58,8 +58,9 @@ def turn_on(user: Any, code: str) -> list[str] | None:
 @transaction.atomic
 def make_recovery_codes(user: Any) -> list[str]:
     """New ones in place of all that there were. Each can be used once."""
-    StaticDevice.objects.filter(user=user).delete()
-    device = StaticDevice.objects.create(user=user, name="recovery codes")
+    # The device stays: a session that one of its codes has verified is verified by it.
+    device, _ = StaticDevice.objects.get_or_create(user=user, defaults={"name": "recovery codes"})
+    device.token_set.all().delete()
     codes = ["".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH)) for _ in range(RECOVERY_CODES)]
     StaticToken.objects.bulk_create(StaticToken(device=device, token=code) for code in codes)
     return codes

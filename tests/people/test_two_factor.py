@@ -106,6 +106,13 @@ def test_new_recovery_codes_replace_the_old(ada: User, sign_in: Enter) -> None:
     assert len(acts("CASUserRecoveryCodesMade")) == 1
 
 
+def test_new_recovery_codes_leave_a_session_that_one_of_the_old_opened(ada: User, sign_in: Enter) -> None:
+    client = sign_in(code=turn_on(sign_in(), ada)[0])
+    assert is_in(client)
+    client.post(PAGE, {"act": "codes", "code": code_of(ada)})
+    assert is_in(client)
+
+
 def test_it_is_turned_off_with_a_code_alone(ada: User, sign_in: Enter) -> None:
     client = sign_in()
     turn_on(client, ada)
