@@ -17,6 +17,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from artifacts import location_use
+from artifacts.admin.artifacts import ArtifactAdmin, NewestPaginator
 from artifacts.models import Artifact, Location, Scrub
 from artifacts.signals import person_acted
 from artifacts.storage.filesystem import INCOMING
@@ -427,6 +428,19 @@ def test_artifacts_are_filtered_by_location_and_corruption(admin_client: Client,
     assert listed(admin_client, location__id__exact=str(other.pk)) == [corrupt]
     assert listed(admin_client, state="corrupt") == [corrupt]
     assert listed(admin_client, state="unverified") == [sound]
+
+
+def test_artifacts_are_counted_no_further_than_pages_go(
+    admin_client: Client, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [make_artifact(location, bytes([number])) for number in range(3)]
+    monkeypatch.setattr(NewestPaginator, "most", 3)
+    assert "3 artifacts" in " ".join(admin_client.get(ARTIFACTS).content.decode().split())
+    monkeypatch.setattr(NewestPaginator, "most", 2)
+    monkeypatch.setattr(ArtifactAdmin, "list_per_page", 1)
+    page = " ".join(admin_client.get(ARTIFACTS).content.decode().split())
+    assert "The newest 2 artifacts; search or filter to find others" in page
+    assert [listed(admin_client, p=number) for number in ("1", "2")] == [[made[2]], [made[1]]]
 
 
 def test_a_corrupt_artifact_is_marked(admin_client: Client, location: Location) -> None:
