@@ -98,7 +98,10 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class ActEvent:
-    """An act as the trail keeps it. It has a transfer's attributes too, each saying that there was none."""
+    """An act as the trail keeps it. It has a transfer's attributes too, each saying that there was none.
+
+    Upon an artifact it has its digest and size: it is found with the artifact's transfers.
+    """
 
     event_id: UUID
     timestamp_ns: int  # since the Unix epoch
@@ -133,7 +136,7 @@ def act_event(
     org_id: UUID | None,
     details: Mapping[str, Any],
 ) -> ActEvent:
-    """The event of an act. Details are shortened to what a message can bear."""
+    """The event of an act, `digest` and `size_bytes` among its details. Those are shortened to what a message bears."""
     action = f"{target.type}{act}"
     info = {
         "target_key": target.key,
@@ -167,7 +170,8 @@ def act_event(
     }
     text = go_json({"EventType": "AUDIT_EVENT", "Timestamp": go_timestamp(timestamp_ns), "Data": data})
     subject = f"audit.{target.type.lower()}.{action.lower()}"
-    return ActEvent(event_id, timestamp_ns, action, subject, text, org_id)
+    of_artifact = {name: details[name] for name in ("digest", "size_bytes") if name in details}
+    return ActEvent(event_id, timestamp_ns, action, subject, text, org_id, **of_artifact)
 
 
 def words_of(act: Act, kind: str, name: str) -> str:

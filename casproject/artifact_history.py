@@ -49,7 +49,7 @@ def _seen(events: QuerySet[AuditEvent], user: Any) -> QuerySet[AuditEvent]:
     """Of the first events in their order, those that the user may see."""
     some = events.values("pk")[:LOOKED_AT]
     seen = access.within(user, AuditEvent.objects.filter(pk__in=some))
-    return seen.order_by(*events.query.order_by).defer("payload", "link")
+    return seen.order_by(*events.query.order_by).defer("link")
 
 
 def _entry(event: AuditEvent, names: dict[UUID, str]) -> Entry:

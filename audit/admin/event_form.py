@@ -50,9 +50,7 @@ class EventForm(forms.Form):
     to = _Parsed(event_filters.parse_time, max_length=40, label="Until (UTC)")
     organization = forms.CharField(required=False, max_length=200)
     action = _Parsed(event_filters.parse_action, max_length=100)
-    skipped = forms.ChoiceField(
-        choices=[*_ANY, ("true", "yes"), ("false", "no")], required=False, label="Body not sent again"
-    )
+    skipped = forms.ChoiceField(choices=[*_ANY, ("true", "yes"), ("false", "no")], required=False)
     state = forms.ChoiceField(choices=[*_ANY, *State.choices], required=False)
     location = forms.CharField(required=False, max_length=200)
     backend = forms.CharField(required=False, max_length=50)
