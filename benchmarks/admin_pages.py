@@ -4,6 +4,8 @@ import json
 import os
 import sys
 import time
+from collections import Counter
+from uuid import UUID
 
 import django
 
@@ -13,11 +15,13 @@ django.setup()
 
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models import Sum
 from django.test import Client
 from django.urls import reverse
 
 from audit import api_cursor
-from audit.models import AuditEvent, UsageTotal
+from audit.admin.event_list import PAGE_SIZES
+from audit.models import AuditEvent, Granularity, UsageTotal
 
 
 def pages() -> dict[str, str]:
@@ -31,7 +35,7 @@ def pages() -> dict[str, str]:
     deep = ordered.filter(occurred_at__gte=middle).first() or newest
     place = api_cursor.encode((deep.occurred_at, deep.pk))
     events = reverse("admin:audit_auditevent_changelist")
-    first = UsageTotal.objects.order_by("org_id").values_list("org_id", flat=True).first()
+    digest = _popular()
     day = f"{deep.occurred_at:%Y-%m-%d}"
     index, organization = reverse("admin:index"), reverse("admin:audit_organization_change", args=[newest.org_id])
     queries = {
@@ -42,7 +46,7 @@ def pages() -> dict[str, str]:
         "last 30 days": "period=30d",
         "a day long ago": f"from={day}&to={day}T23:59",
         "organization": f"organization={newest.org_id}",
-        "organization, little used": f"organization={first}",
+        "organization, little used": f"organization={_little_used()}",
         "uploaded": "action=uploaded",
         "deduplicated": "action=deduplicated",
         "downloaded": "action=downloaded",
@@ -56,11 +60,11 @@ def pages() -> dict[str, str]:
         "size": "min_size=1GB",
         "size, none": "min_size=900TB",
         "organization, action, size, period": f"organization={newest.org_id}&action=downloaded&min_size=1MB&period=30d",
-        "digest": f"digest={deep.digest}",
-        "digest's first 12": f"digest={deep.digest[:12]}",
-        "digest's first 4": f"digest={deep.digest[:4]}",
-        "search: digest": f"q={deep.digest}",
-        "search: digest's first 8": f"q={deep.digest[:8]}",
+        "digest": f"digest={digest}",
+        "digest's first 12": f"digest={digest[:12]}",
+        "digest's first 4": f"digest={digest[:4]}",
+        "search: digest": f"q={digest}",
+        "search: digest's first 8": f"q={digest[:8]}",
         "search: file name": "q=sbom",
         "search: file name, none": "q=no-such-name",
         "search: organization's id": f"q={newest.org_id}",
@@ -78,6 +82,20 @@ def pages() -> dict[str, str]:
         "organization, 90 days": f"{organization}?period=90d",
         "live": f"{events}live/",
     }
+
+
+def _popular() -> str:
+    """The digest that most of the newest events are of: its events fill a page, however few events there are."""
+    newest = AuditEvent.objects.order_by("-occurred_at", "-id").values_list("digest", flat=True)[:10_000]
+    [(digest, _)] = Counter(newest).most_common(1)
+    return digest
+
+
+def _little_used() -> UUID | None:
+    """The organization with the fewest events of those whose events fill a page."""
+    days = UsageTotal.objects.filter(granularity=Granularity.DAY)
+    used = days.values("org_id").annotate(events=Sum("transfers")).filter(events__gt=PAGE_SIZES[0])
+    return used.order_by("events").values_list("org_id", flat=True).first()
 
 
 def serve() -> None:

@@ -1,7 +1,8 @@
 """The list of events: pages that go on from a place in the trail, whatever is asked and however long it is.
 
 Nothing is counted and no page is skipped to. Where no index knows whether an event is asked for, a page looks at so
-many events and no more (audit/api_pages.py); it then says how far it looked, and offers to go on.
+many events and no more (audit/api_pages.py); it then says how far it looked, and offers to go on. While none was
+found, a script goes on.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from audit.models import AuditEvent
 
 PAGE_SIZES = (50, 100, 200)
 OLDER, NEWER, SIZE = "older", "newer", "rows"  # parameters: where a page begins, and how many rows it has
-EFFORT = Effort(events=50_000, step=5_000, seconds=0.12)
+EFFORT = Effort(events=20_000, step=5_000, seconds=0.12)
 _FIELDS = tuple(field.attname for field in AuditEvent._meta.concrete_fields if field.name != "link")
 _PAGING = (OLDER, NEWER)
 
@@ -69,6 +70,8 @@ class EventChangeList(ChangeList):
         self.newer_link = self.address({NEWER: api_cursor.encode(above)}) if above else ""
         self.older_link = self.address({OLDER: api_cursor.encode(below)}) if below else ""
         self.looked_back_to = page.end.occurred_at if page.end and len(rows) < size else None
+        # Where the browser goes on to by itself (look-further.js).
+        self.further = self.older_link if self.looked_back_to and not rows and not is_upward else ""
 
     def _read(self, start: Position | None, *, newest_first: bool) -> Page:
         return api_pages.read_page(self.asked, _FIELDS, self.page_size, start, newest_first=newest_first, effort=EFFORT)
