@@ -7,7 +7,8 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from audit import access, organizations
+from audit import access, acts, organizations
+from audit.act_events import WORDS
 from audit.event_words import words_of
 from audit.events import Action
 from audit.models import AuditEvent
@@ -18,14 +19,11 @@ LOOKED_AT = 1_000  # events of the digest, however few of them the user may see
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event; `who` is the organization's name, or the beginning of its id."""
+    """One event; `who` is the organization's name, or the beginning of its id, or the person who did something here."""
 
     event: AuditEvent
     who: str
-
-    @property
-    def what(self) -> str:
-        return words_of(self.event)
+    what: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +51,8 @@ def _seen(events: QuerySet[AuditEvent], user: Any) -> QuerySet[AuditEvent]:
 
 
 def _entry(event: AuditEvent, names: dict[UUID, str]) -> Entry:
+    act = acts.act_of(event.action)
+    if act and (told := acts.describe(event)):
+        return Entry(event, told.who, WORDS[act])  # upon which artifact, the page says
     who = "-" if event.org_id is None else names.get(event.org_id, f"{str(event.org_id)[:8]}…")
-    return Entry(event, who)
+    return Entry(event, who, words_of(event))
