@@ -55,12 +55,13 @@ class Ranking(NamedTuple):
 
 def ranked(measure: Measure, period: Period, among: "QuerySet[Organization] | None" = None) -> Ranking:
     """Of these organizations, by default of all, the first in a period."""
-    totals = totals_of(period).filter(kind__in=_COUNTED[measure], transfers__gt=0)
+    totals = totals_of(period)
     if among is not None:
         totals = totals.filter(org_id__in=among.order_by().values("pk"))
-    if _are_few(totals):
+    if _are_few(totals):  # of all kinds: that an index knows
+        counted = totals.filter(kind__in=_COUNTED[measure], transfers__gt=0)
         # As floating point: to put in order, it is exact enough, and whatever sizes others claim add up.
-        amounts = totals.values("org_id").annotate(amount=Sum(Cast(F(_column(measure)), FloatField())))
+        amounts = counted.values("org_id").annotate(amount=Sum(Cast(F(_column(measure)), FloatField())))
         return Ranking(list(amounts.order_by("-amount", "org_id").values_list("org_id", flat=True)[:MOST]))
     kept = OrganizationRanking.objects.filter(period=period.key, measure=measure).first()
     if kept is None:
