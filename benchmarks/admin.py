@@ -74,7 +74,7 @@ def _print(small: Any, large: Any, times: dict[str, tuple[list[float], list[floa
         ratio = statistics.median(many) / statistics.median(few)
         is_good = ratio <= RATIO and statistics.median(many) <= LIMIT
         table.add_row(name, _spread(few), _spread(many), f"{ratio:.2f}", "" if is_good else "beyond the goal")
-    Console(width=110).print(table)
+    Console(width=120).print(table)
 
 
 def _spread(values: list[float]) -> str:
