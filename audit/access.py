@@ -18,6 +18,11 @@ def organizations_of(user: Any) -> frozenset[UUID] | None:
     return None if limit is None else frozenset(limit.organizations.values_list("pk", flat=True))
 
 
+def sees_all(user: Any) -> bool:
+    """Whether a user is limited to no organizations."""
+    return organizations_of(user) is None
+
+
 def within(user: Any, rows: QuerySet[_Row], field: str = "org_id") -> QuerySet[_Row]:
     """Of these rows, the ones that the user may see by the organization in `field`."""
     organizations = organizations_of(user)

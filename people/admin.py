@@ -1,4 +1,4 @@
-"""People and their roles."""
+"""People and their roles. Whoever is limited to organizations makes and changes no accounts: another one sees more."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from audit import acts
+from audit import access, acts
 from audit.acts import Act
 from audit.admin.organization_limits import OrganizationLimitInline
 from people import roles, two_factor
@@ -60,6 +60,9 @@ class PersonAdmin(PeopleAdmin):
         fields = super().get_readonly_fields(request, obj)
         return fields if request.user.is_superuser else (*fields, "is_superuser", "user_permissions")
 
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return super().has_add_permission(request) and access.sees_all(request.user)
+
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return super().has_change_permission(request, obj) and self._may_touch(request, obj)
 
@@ -67,13 +70,22 @@ class PersonAdmin(PeopleAdmin):
         return super().has_delete_permission(request, obj) and self._may_touch(request, obj)
 
     def _may_touch(self, request: HttpRequest, obj: User | None) -> bool:
-        return obj is None or bool(request.user.is_superuser) or not obj.is_superuser
+        if request.user.is_superuser:
+            return True
+        return access.sees_all(request.user) and (obj is None or not obj.is_superuser)
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Who is no superuser gives roles alone, not groups with permissions of which nobody knows."""
         if db_field.name == "groups" and not request.user.is_superuser:
             kwargs["queryset"] = Group.objects.filter(name__in=roles.ROLES)
         return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Leave the user in the groups that the form does not show to who is no superuser."""
+        user: User = form.instance
+        hidden = [] if request.user.is_superuser else list(user.groups.exclude(name__in=roles.ROLES))
+        super().save_related(request, form, formsets, change)
+        user.groups.add(*hidden)
 
     @admin.action(description="Reset two-factor authentication", permissions=["change"])
     def reset_two_factor(self, request: HttpRequest, users: QuerySet[User]) -> None:

@@ -32,6 +32,7 @@ ROLES = {
         "artifacts.change_location",
         "artifacts.delete_location",
         "artifacts.delete_scrub",
+        "artifacts.delete_resumableupload",
         "auth.view_user",
         "auth.add_user",
         "auth.change_user",

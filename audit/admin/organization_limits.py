@@ -36,16 +36,16 @@ class _UnlimitedOnly:
     """Mixed into the admins of limits: refuses who is limited themselves."""
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return cast(bool, super().has_view_permission(request, obj)) and _sees_all(request)  # type: ignore[misc]
+        return cast(bool, super().has_view_permission(request, obj)) and access.sees_all(request.user)  # type: ignore[misc]
 
     def has_add_permission(self, request: HttpRequest, *obj: Any) -> bool:
-        return cast(bool, super().has_add_permission(request, *obj)) and _sees_all(request)  # type: ignore[misc]
+        return cast(bool, super().has_add_permission(request, *obj)) and access.sees_all(request.user)  # type: ignore[misc]
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return cast(bool, super().has_change_permission(request, obj)) and _sees_all(request)  # type: ignore[misc]
+        return cast(bool, super().has_change_permission(request, obj)) and access.sees_all(request.user)  # type: ignore[misc]
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return cast(bool, super().has_delete_permission(request, obj)) and _sees_all(request)  # type: ignore[misc]
+        return cast(bool, super().has_delete_permission(request, obj)) and access.sees_all(request.user)  # type: ignore[misc]
 
 
 class LimitForm(ModelForm):
@@ -157,7 +157,3 @@ def record(request: HttpRequest, act: Act, limit: OrganizationLimit) -> None:
     organizations = [str(each) for each in limit.organizations.values_list("pk", flat=True)]
     target = Target("OrganizationLimit", str(limit.user.pk), limit.user.get_username())
     acts.record(request, act, target, organizations=organizations, count=len(organizations))
-
-
-def _sees_all(request: HttpRequest) -> bool:
-    return access.organizations_of(request.user) is None

@@ -25,7 +25,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
         seen = access.organizations_of(user)
         found |= {**periods.context(period, request.GET, problem), **_usage(period, seen, has_links=sees_events)}
     if sees_events:
-        found["health"] = health(events_url)
+        found["health"] = health(events_url, sees_all=access.sees_all(user))
     return found
 
 

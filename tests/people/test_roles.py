@@ -7,6 +7,7 @@ from django.apps import apps
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
+from audit.models import AuditEvent, OrganizationLimit
 from people import roles
 
 pytestmark = pytest.mark.django_db
@@ -88,6 +89,44 @@ def test_an_administrator_touches_no_superuser(client: Client, person: Callable[
         client.post("/admin/auth/user/", {"action": action, "_selected_action": [root.pk], "post": "yes"})
     root.refresh_from_db()
     assert (root.username, root.password) == ("root", password)
+
+
+def test_an_administrator_who_is_limited_makes_and_changes_no_accounts(
+    client: Client, person: Callable[..., User]
+) -> None:
+    """Another account, or another's password, would show more than their own."""
+    ada, bob = person("ada", "Administrator"), person("bob", "Viewer")
+    OrganizationLimit.objects.create(user=ada)
+    client.force_login(ada)
+    assert client.get("/admin/auth/user/").status_code == 200
+    assert client.post("/admin/auth/user/add/", {"username": "eve"}).status_code == 403
+    for path in ("change/", "delete/", "password/"):
+        assert client.post(f"/admin/auth/user/{bob.pk}/{path}", {"post": "yes"}).status_code == 403, path
+        assert client.post(f"/admin/auth/user/{ada.pk}/{path}", {"post": "yes"}).status_code == 403, path
+    for action in ("delete_selected", "reset_two_factor", "sign_out"):
+        client.post("/admin/auth/user/", {"action": action, "_selected_action": [bob.pk], "post": "yes"})
+    assert {user.username for user in User.objects.all()} == {"ada", "bob"}
+    assert not AuditEvent.objects.filter(action="CASUserSignedOutEverywhere").exists()
+
+
+def test_an_administrator_leaves_a_user_in_the_groups_that_are_no_roles(
+    client: Client, person: Callable[..., User]
+) -> None:
+    client.force_login(person("ada", "Administrator"))
+    user, viewer, ours = person("bob"), Group.objects.get(name="Viewer"), Group.objects.create(name="Ours")
+    user.groups.add(ours)
+    form = {
+        "username": "bob",
+        "is_staff": "on",
+        "is_active": "on",
+        "date_joined_0": "2026-01-01",
+        "date_joined_1": "00:00",
+        "organization_limit-TOTAL_FORMS": "0",
+        "organization_limit-INITIAL_FORMS": "0",
+        "groups": [str(viewer.pk)],
+    }
+    assert client.post(f"/admin/auth/user/{user.pk}/change/", form).status_code == 302
+    assert set(user.groups.all()) == {viewer, ours}
 
 
 def test_a_role_itself_cannot_be_changed(client: Client, person: Callable[..., User]) -> None:
