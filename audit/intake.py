@@ -15,11 +15,14 @@ def take_in() -> int:
     Those that the database still refuses stay where they are.
     """
     taken = 0
-    try:
-        taken += write_ahead.take_in()
-        taken += write_ahead.take_in_left_behind()
-    except django.db.Error as error:
-        logger.warning("The database takes no audit events, which wait in the write-ahead log: %r", error)
+    for take_in_some in (write_ahead.take_in, write_ahead.take_in_left_behind):
+        try:
+            taken += take_in_some()
+        except django.db.Error as error:
+            logger.warning("The database takes no audit events, which wait in the write-ahead log: %r", error)
+            break
+        except OSError as error:  # of our own segment, which is now one of those left behind
+            logger.warning("The write-ahead log cannot be taken in, and waits: %r", error)
     return taken + journal.take_in()
 
 

@@ -11,7 +11,6 @@ import os
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -125,16 +124,28 @@ def left_behind() -> list[Path]:
 
 
 def take_in_left_behind() -> int:
-    """The same for segments of processes that ended, and of those that the database refused."""
+    """The same for segments of processes that ended, and of those that the database refused.
+
+    One that cannot be read or removed is logged, and holds up no other.
+    """
     taken = 0
     for path in left_behind():
-        with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            events = list(_events_of(path))
-            _insert(events)
-            path.unlink()
-            taken += len(events)
+        try:
+            taken += _take_in_file(path)
+        except (FileNotFoundError, BlockingIOError):
+            continue  # another process was faster, or its own lives
+        except OSError:
+            logger.exception("Segment %s of the write-ahead log cannot be read or removed; it stays", path)
     return taken
+
+
+def _take_in_file(path: Path) -> int:
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        events = list(_events_of(path))
+        _insert(events)
+        path.unlink()
+    return len(events)
 
 
 def _insert(events: Iterable[Event]) -> None:

@@ -117,9 +117,12 @@ class GroupCommit:
     def _start(self) -> None:
         with self._lock:
             if self._pid != os.getpid():
-                self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
-                self._thread.start()
-                self._pid = os.getpid()
+                thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # the system gives no more threads; what is queued waits for one
+                    raise CommitTimeout from error
+                self._thread, self._pid = thread, os.getpid()
 
     def _is_stuck(self) -> bool:
         since = self._busy_since

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import django.db
 from django.db import connection, transaction
 
 
@@ -38,7 +39,10 @@ def after_commit(work: Callable[[], None]) -> None:
 
 @contextmanager
 def _turn(path: str) -> Iterator[None]:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:  # for whoever knows what to do when the database does not take something
+        raise django.db.OperationalError(f"{path} cannot be opened: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -4,13 +4,15 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import DataError, IntegrityError
+from django.db import DataError, IntegrityError, OperationalError
 
 from common import group_commit
 from common.group_commit import CommitTimeout, GroupCommit
+from common.transactions import _turn
 from people.roles import ROLES
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -127,3 +129,26 @@ def test_thread_that_was_stopped_is_started_again() -> None:
     group_commit.stop()
     group_commit.write(insert, "after")
     assert names() == {"before", "after"}
+
+
+def test_turn_that_cannot_be_had_is_an_error_of_the_database(tmp_path: Path) -> None:
+    """Whoever has rows that the database does not take knows what to do with them."""
+    with (
+        pytest.raises(OperationalError, match="cannot be opened: No such file"),
+        _turn(str(tmp_path / "none" / "turn")),
+    ):
+        pass
+
+
+def test_row_that_no_thread_can_be_had_for_is_told_of_and_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    group = GroupCommit()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(CommitTimeout):
+            group.write(insert, "first")
+    group.write(insert, "second")
+    group.stop()
+    assert "second" in names()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from django.db import OperationalError
 
-from audit import intake, write_ahead
+from audit import intake, journal, write_ahead
 from audit.models import AuditEvent
 from audit.write_ahead import WriteAheadLog
 from tests.factories import make_event
@@ -89,6 +89,46 @@ def test_sweep_of_another_process_leaves_a_segment_that_is_just_begun(
     write_ahead.append(make_event())
     [segment] = segments(write_ahead_folder)
     assert segment.read_bytes()
+
+
+@pytest.mark.django_db
+def test_segment_that_cannot_be_read_holds_up_neither_others_nor_the_journal(
+    write_ahead_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one of another user's is, where a worker shares the folder."""
+    for name in ("1-1.log", "2-2.log"):
+        (write_ahead_folder / name).parent.mkdir(exist_ok=True)
+        (write_ahead_folder / name).write_text(f"{journal.json_of(make_event())}\n")
+    journal.append(make_event())
+    read_bytes = Path.read_bytes
+
+    def refuse_one(path: Path) -> bytes:
+        if path.name == "1-1.log":
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse_one)
+    assert intake.take_in() == 2
+    assert [path.name for path in segments(write_ahead_folder)] == ["1-1.log"]
+    assert "cannot be read or removed" in caplog.text
+
+
+@pytest.mark.django_db
+def test_own_segment_that_cannot_be_removed_holds_up_nothing(
+    write_ahead_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_ahead.append(make_event())
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        assert intake.take_in() == 0
+    assert AuditEvent.objects.count() == 1
+    intake.take_in()
+    assert AuditEvent.objects.count() == 1
+    assert segments(write_ahead_folder) == []
 
 
 APPEND_AND_WAIT = """
