@@ -58,8 +58,7 @@ def skip(grant: Grant, upload: ResumableUpload, stored: Stored) -> None:
     """End an upload of what is there already."""
     upload.was_there = True
     settling = _Settling(upload)
-    settling.defer(stored.digest)
-    services.record_skipped(grant, stored, upload.file_name)
+    services.record_skipped(grant, stored, upload.file_name, before_event=settling.defer, event_id=_event_id(upload))
     settling.is_done()
 
 
@@ -126,9 +125,15 @@ def _commit(grant: Grant, upload: ResumableUpload, partial: Partial, source: _So
         digest=digest,
         stored=stored,
         before_event=settling.defer,
+        event_id=_event_id(upload),
     )
     if settling.is_done():
         _discard_quietly(upload, partial)
+
+
+def _event_id(upload: ResumableUpload) -> uuid.UUID:
+    """One id for its event: who is killed after that, and before the result is kept, finishes it once more."""
+    return uuid.uuid5(upload.pk, "event")
 
 
 class _Settling:

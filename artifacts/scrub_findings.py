@@ -110,8 +110,9 @@ def _mark(location: Location, finding: Finding, label: Artifact, size: int, **ti
 
 
 def _unchanged(label: Artifact) -> QuerySet[Artifact]:
-    """The row, unless an upload has replaced what is stored since it was read."""
-    return Artifact.objects.filter(pk=label.pk, created_at=label.created_at)
+    """The row, unless an upload has replaced what is stored since it was read, or another scrub found it missing."""
+    read = {"created_at": label.created_at, "missing_at": label.missing_at, "size_bytes": label.size_bytes}
+    return Artifact.objects.filter(pk=label.pk, **read)
 
 
 def _stored_hashes(label: Artifact) -> bytes:

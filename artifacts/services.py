@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
 import django.db
 from django.conf import settings
@@ -127,12 +128,14 @@ def commit(
     stored: Stored | None,
     limit: int = 0,
     before_event: Callable[[Digest], object] | None = None,
+    event_id: UUID | None = None,
 ) -> Uploaded:
     """The way every upload ends: its bytes pass into `staged`, verified, and are placed and recorded.
 
     `stored` is what is there under `digest`, and not sound; without `digest` it is looked for when the bytes
     have told theirs. `before_event` is called when only the event is left to come: what it gives to
-    `group_commit.defer` is committed together with that. Raises what `upload` raises.
+    `group_commit.defer` is committed together with that. `event_id` is for an upload that may end twice, and is to
+    be told once. Raises what `upload` raises.
     """
     hasher = BlockHasher()
     with staged:
@@ -147,14 +150,12 @@ def commit(
     if is_placed:
         if before_event:
             before_event(reader.digest)
-        return _record_stored(grant, location, reader, hasher, file_name)
+        return _record_stored(grant, location, reader, hasher, file_name, event_id)
     # Else it was there, or a twin upload was placed first: the same bytes, so the same size.
     twin = stored or find_stored(location, reader.digest)
     if twin is None:  # placed, and already gone again
         raise StorageError("The storage did not keep the artifact.")
-    if before_event:
-        before_event(reader.digest)
-    return record_skipped(grant, twin, file_name)
+    return record_skipped(grant, twin, file_name, before_event=before_event, event_id=event_id)
 
 
 def _prove(body: Body, digest: Digest, limit: int) -> None:
@@ -281,23 +282,40 @@ def check_length(length: int | None, limit: int) -> None:
 
 
 def _record_stored(
-    grant: Grant, location: Location, reader: VerifyingReader, hasher: BlockHasher, file_name: str
+    grant: Grant,
+    location: Location,
+    reader: VerifyingReader,
+    hasher: BlockHasher,
+    file_name: str,
+    event_id: UUID | None,
 ) -> Uploaded:
     hashes = hasher.hashes if reader.size > HASHED_BLOCK else []
     ticket = labels.put(location, reader.digest, reader.size, file_name, hashes)
-    _send(artifact_uploaded, grant, reader.digest, reader.size, file_name)
+    _send(artifact_uploaded, grant, reader.digest, reader.size, file_name, event_id)
     _wait_for_label(ticket, reader.digest)
     return Uploaded(reader.digest, reader.size, file_name, skipped=False)
 
 
-def record_skipped(grant: Grant, stored: Stored, file_name: str) -> Uploaded:
-    """An upload of what is there already: told to who listens, and labelled if it was not."""
+def record_skipped(
+    grant: Grant,
+    stored: Stored,
+    file_name: str,
+    *,
+    before_event: Callable[[Digest], object] | None = None,
+    event_id: UUID | None = None,
+) -> Uploaded:
+    """An upload of what is there already: told to who listens, and labelled if it was not.
+
+    `before_event` and `event_id` are as in `commit`. Raises StorageError.
+    """
     ticket = None
     if stored.label is None:  # its upload may have broken off before it was durable, or be about to
         open_store(stored.location).settle(stored.digest)
         ticket = labels.put_missing(stored.location, stored.digest, stored.object, file_name)
+    if before_event:
+        before_event(stored.digest)
     name = file_name or stored.file_name
-    _send(artifact_deduplicated, grant, stored.digest, stored.size_bytes, name)
+    _send(artifact_deduplicated, grant, stored.digest, stored.size_bytes, name, event_id)
     if ticket:
         _wait_for_label(ticket, stored.digest)
     return Uploaded(stored.digest, stored.size_bytes, name, skipped=True)
@@ -319,7 +337,9 @@ def _mark_corrupt(stored: Stored) -> None:
         logger.exception("Artifact %s is corrupt, and could not be marked", stored.digest)
 
 
-def _send(signal: Signal, grant: Grant, digest: Digest, size_bytes: int, file_name: str) -> None:
+def _send(
+    signal: Signal, grant: Grant, digest: Digest, size_bytes: int, file_name: str, event_id: UUID | None = None
+) -> None:
     signal.send_robust(
         sender=Artifact,
         digest=digest.hex,
@@ -328,5 +348,6 @@ def _send(signal: Signal, grant: Grant, digest: Digest, size_bytes: int, file_na
         backend=grant.backend,
         location=grant.secret_id,
         org_id=grant.org_id,
+        event_id=event_id,
         source_internal=grant.source_internal,
     )

@@ -9,6 +9,7 @@ The first three are sent with `sender=Artifact` and plain values as keyword argu
     location         str   the location's name
     org_id           str   organization as the token has it, not necessarily a UUID
     source_internal  bool  the control plane's own traffic
+    event_id         UUID  of an upload in pieces, the same however often it is told; None of any other transfer
 
 A transfer is acknowledged when all receivers have returned, so what they keep by then is kept for every
 acknowledged transfer: uploads send theirs when the artifact is in place, downloads when only the last piece

@@ -28,16 +28,18 @@ def sweep(older_than: timedelta | None = None) -> int:
     removed = resumable.sweep_uploads()
     for location in Location.objects.order_by("pk"):
         try:
-            removed += open_store(location).sweep(_abandoned_before(location, timezone.now() - age))
+            removed += open_store(location).sweep(_abandoned_before(timezone.now() - age))
         except ArtifactError as error:
             logger.warning("What uploads left in %s could not be swept: %s", location, error)
     return removed
 
 
-def _abandoned_before(location: Location, before: datetime) -> datetime:
-    """Never what is newer than the oldest live upload: its first piece may be much older than its last."""
-    live = ResumableUpload.objects.filter(location=location, result="")
-    oldest = live.aggregate(created_at=Min("created_at"))["created_at"]
+def _abandoned_before(before: datetime) -> datetime:
+    """Never what is newer than the oldest live upload: its first piece may be much older than its last.
+
+    Of any location: two may share a folder or a bucket.
+    """
+    oldest = ResumableUpload.objects.filter(result="").aggregate(created_at=Min("created_at"))["created_at"]
     return min(before, oldest - MARGIN) if oldest else before
 
 

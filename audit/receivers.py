@@ -53,6 +53,7 @@ def record(
     location: str,
     org_id: str,
     source_internal: bool,
+    event_id: uuid.UUID | None = None,
     skipped: bool = False,
     **_: object,
 ) -> None:
@@ -64,7 +65,7 @@ def record(
         logger.warning("No audit event for this transfer: its organization is not a UUID: %.64r", org_id)
         return
     event = Event(
-        event_id=uuid.uuid4(),
+        event_id=event_id or uuid.uuid4(),
         timestamp_ns=time.time_ns(),
         action=action,
         org_id=organization,

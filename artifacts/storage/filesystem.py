@@ -153,7 +153,10 @@ class _StagedFile(Staged):
         with storage_errors():
             self._write_back.finish()
             os.fsync(self._descriptor)
-            return self._store.link(self._temp, digest, replace=replace)
+            return self._link(digest, replace=replace)
+
+    def _link(self, digest: Digest, *, replace: bool) -> bool:
+        return self._store.link(self._temp, digest, replace=replace)
 
     def discard(self) -> None:
         with storage_errors():
@@ -179,6 +182,23 @@ class _StagedPartial(_StagedFile):
 
     def write(self, block: bytes) -> None:
         pass
+
+    def _link(self, digest: Digest, *, replace: bool) -> bool:
+        if not replace:
+            return super()._link(digest, replace=False)
+        # What replaces is renamed: where there are hard links, under another name that it has for that.
+        other = self._temp.with_suffix(".placed")
+        try:
+            other.unlink(missing_ok=True)
+            other.hardlink_to(self._temp)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            return super()._link(digest, replace=True)
+        try:
+            return self._store.link(other, digest, replace=True)
+        finally:
+            other.unlink(missing_ok=True)  # it is still there when both names were one file's already
 
     def discard(self) -> None:
         with storage_errors():

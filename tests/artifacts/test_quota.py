@@ -18,6 +18,7 @@ from artifacts.exceptions import StorageFull
 from artifacts.locations import find_location
 from artifacts.models import Artifact, Location, Scrub
 from artifacts.rate_limit import RateLimit
+from artifacts.scrub_findings import Finding, State, find_label, record
 from artifacts.scrubbing import Watcher, scrub
 from artifacts.tokens import UPLOADER
 from common import group_commit
@@ -235,6 +236,16 @@ def test_scrub_counts_what_is_missing_found_again_and_unlabelled(location: Locat
     store(location, b"123")
     scrub_now(location)
     assert used(location) == 8
+
+
+def test_artifact_that_two_find_missing_at_once_is_taken_off_once(location: Location) -> None:
+    put(location, b"stays")
+    put(location, b"gone")
+    limit(location, 100)
+    digest = digest_of(b"gone")
+    both = [Finding(digest, State.MISSING, find_label(location, digest)) for _ in range(2)]
+    assert [record(location, finding).state for finding in both] == [State.MISSING, State.CHANGED]
+    assert used(location) == 5
 
 
 def test_missing_artifact_that_comes_back_is_counted_once(client: Client, location: Location) -> None:

@@ -36,6 +36,7 @@ def test_each_transfer_sends_one_with_the_documented_arguments(
         "location": "default",
         "org_id": str(ORGANIZATION),
         "source_internal": False,
+        "event_id": None,
     }
     assert sent_signals == [
         (artifact_uploaded, {**common, "source_internal": True}),

@@ -333,3 +333,17 @@ def test_close_that_fails_leaves_nothing(store: FileSystemStore, folder: Path, m
         with pytest.raises(StorageError):
             staged.discard()
     assert incoming(folder) == []
+
+
+def test_pieces_that_replace_what_is_there_stay_until_they_are_given_up(store: FileSystemStore, folder: Path) -> None:
+    """Whoever is killed before the result is kept finishes once more."""
+    put(store, b"damaged")
+    partial = store.partial("upload")
+    partial.append(0, CONTENT)
+    for _ in range(2):
+        with partial.stage(DIGEST, "") as staged:
+            assert staged.place(DIGEST, replace=True)
+        assert path_in(folder).read_bytes() == CONTENT
+        assert partial.size() == len(CONTENT)
+    partial.discard()
+    assert incoming(folder) == []

@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from artifacts import sweeping, tasks
 from artifacts.exceptions import StorageError
-from artifacts.models import Artifact, Location, Scrub
+from artifacts.models import Artifact, Location, ResumableUpload, Scrub
 from artifacts.scrub_lease import leased
 from artifacts.storage.filesystem import INCOMING, FileSystemStore
 from tests.artifacts.test_commands import run
@@ -140,6 +140,20 @@ def test_location_whose_settings_are_wrong_does_not_either(location: Location, r
     Location.objects.create(name="b", backend="GONE")
     leftover(root, timedelta(days=2))
     assert sweeping.sweep() == 1
+
+
+def test_a_live_upload_of_another_location_in_the_same_folder_keeps_its_bytes(
+    location: Location, other: Location, root: Path
+) -> None:
+    Location.objects.filter(pk=other.pk).update(options=location.options)
+    upload = ResumableUpload.objects.create(location=other, length=9, expires_at=timezone.now() + timedelta(hours=1))
+    ResumableUpload.objects.update(created_at=timezone.now() - timedelta(hours=3))
+    piece, older = leftover(root, timedelta(hours=2)), leftover(root, timedelta(hours=5))
+    sweeping.sweep(timedelta(hours=1))
+    assert (piece.exists(), older.exists()) == (True, False)
+    upload.delete()
+    sweeping.sweep(timedelta(hours=1))
+    assert not piece.exists()
 
 
 @pytest.mark.parametrize(("arguments", "removed"), [([], 1), (["--older-than", "1h"], 2), (["--older-than", "7d"], 0)])

@@ -650,7 +650,7 @@ def test_event_and_result_are_written_together(tus: Tus, root: Path, monkeypatch
     assert (answer.status_code, answer["Content-Location"]) == (204, f"/artifacts/{DIGEST}")
     ResumableUpload.objects.update(finishing_until=None)
     assert tus.head(address)["Content-Location"] == f"/artifacts/{DIGEST}"
-    assert [skipped for _, skipped, _ in events()] == [False, True]
+    assert [skipped for _, skipped, _ in events()] == [False], "one upload, one event"
 
 
 def test_request_that_finds_another_finishing_waits_for_its_result(
@@ -768,6 +768,44 @@ def test_one_that_is_finished_while_its_bytes_are_counted_has_all_of_them(
     monkeypatch.setattr(resumable, "_find", lambda *_: before)
     progress = resumable.find(grant, upload_id)
     assert (progress.offset, progress.digest) == (len(CONTENT), DIGEST)
+
+
+def test_one_that_is_finished_twice_makes_one_event(location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a kill when its event was kept, and its result was not."""
+    grant = make_grant(role="uploader")
+    upload_id = str(resumable.begin(grant, len(CONTENT)).upload_id)
+    open_store(location).partial(upload_id).append(0, CONTENT)
+    monkeypatch.setattr(finishing, "_discard_quietly", lambda *_: None)
+    for _ in range(2):
+        assert resumable.find(grant, upload_id).digest == DIGEST
+        ResumableUpload.objects.update(result="", finishing_until=None)
+    assert events() == [("CASArtifactUploaded", False, "")]
+
+
+def test_one_that_failed_as_it_was_found_there_has_no_result(
+    location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was deferred for it must not go along with the next upload's event."""
+    grant, store = make_grant(role="uploader"), open_store(location)
+    upload_id = str(resumable.begin(grant, len(CONTENT)).upload_id)
+    store.partial(upload_id).append(0, CONTENT)
+    with store.stage(DIGEST, len(CONTENT), "") as staged:  # of a twin, without a label yet
+        staged.write(CONTENT)
+        staged.place(DIGEST)
+
+    def fail(*_: Any) -> None:
+        raise StorageError("it cannot be synced")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "settle", fail)
+        with pytest.raises(StorageError):
+            resumable.find(grant, upload_id)
+    other = str(resumable.begin(grant, 5).upload_id)
+    store.partial(other).append(0, b"other")
+    assert resumable.find(grant, other).digest == digest_of(b"other")
+    assert ResumableUpload.objects.get(pk=upload_id).result == ""
+    assert resumable.find(grant, upload_id).digest == DIGEST
+    assert [skipped for _, skipped, _ in events()] == [False, True]
 
 
 @pytest.mark.django_db(transaction=True)
