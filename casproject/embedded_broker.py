@@ -11,7 +11,7 @@ from time import monotonic_ns
 from typing import Any
 
 from kombu.exceptions import ChannelError
-from kombu.transport import TRANSPORT_ALIASES, filesystem
+from kombu.transport import TRANSPORT_ALIASES, filesystem, virtual
 from kombu.utils.json import dumps
 
 SCHEME = "embedded"
@@ -19,7 +19,15 @@ MAX_WAITING = 1000  # messages; Kombu lists all of them for each that it reads
 
 
 class Channel(filesystem.Channel):
-    """Differs in how a message is put, outlives a folder that cannot be read, and makes its own."""
+    """Differs in how a message is put, outlives a folder that cannot be read, and makes its own.
+
+    It knows no fanout, which nothing here asks for: Kombu's would keep a file for each exchange, which is empty for a
+    moment, or for good when its writer is killed, and then ends whoever reads it.
+    """
+
+    supports_fanout = False
+    get_table = virtual.Channel.get_table  # type: ignore[assignment]  # tuples there, named here
+    _delete = virtual.Channel._delete
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
@@ -50,6 +58,7 @@ class Channel(filesystem.Channel):
 
 class Transport(filesystem.Transport):
     Channel = Channel
+    implements = virtual.Transport.implements
 
 
 TRANSPORT_ALIASES[SCHEME] = f"{__name__}:Transport"

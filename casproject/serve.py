@@ -9,6 +9,7 @@ time for proxies to go elsewhere. Then granian ends as it does: transfers that a
 import os
 import signal
 import threading
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -28,7 +29,8 @@ class DrainingServer(server.Server):  # type: ignore[misc, valid-type]  # one of
             return
         self.is_draining = True
         for worker in self.wrks:
-            os.kill(worker.inner.pid, drain.SIGNAL)
+            with suppress(ProcessLookupError):  # one that has just ended
+                os.kill(worker.inner.pid, drain.SIGNAL)
         timer = threading.Timer(settings.CAS_DRAIN_SECONDS, super().signal_handler_interrupt)
         timer.daemon = True
         timer.start()

@@ -79,12 +79,18 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }
 else:
-    # A database that does not answer must not hold a request for as long as TCP would.
-    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
+    # A database that does not answer, or whose machine is gone, must not hold a request for as long as TCP would.
+    _options = DATABASES["default"].setdefault("OPTIONS", {})
+    for _name, _value in {
+        "connect_timeout": 5,  # seconds
+        "tcp_user_timeout": 10_000,  # ms
+        "keepalives_idle": 10,  # seconds
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+    }.items():
+        _options.setdefault(_name, _value)
     if CAS_PREPARED_STATEMENTS:
-        DATABASES["default"]["OPTIONS"]["prepare_threshold"] = (
-            5  # of common/prepared.py's cursors; Django's never prepare
-        )
+        _options["prepare_threshold"] = 5  # of common/prepared.py's cursors; Django's never prepare
 DATABASES["default"].setdefault("CONN_MAX_AGE", 60)
 DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -5,9 +5,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from queue import Empty
+from typing import Any
 
 import pytest
-from kombu import Connection
+from kombu import Connection, Exchange, Queue
 from kombu.exceptions import ChannelError
 from kombu.simple import SimpleQueue
 
@@ -174,3 +175,16 @@ def test_messages_that_no_worker_takes_are_refused_before_they_pile_up(
     assert len(list(folder.glob("*.msg"))) == 3
     queue.get(timeout=5).ack()
     queue.put(3)
+
+
+def test_file_of_an_exchange_that_was_never_written_ends_nobody(connection: Connection, folder: Path) -> None:
+    """Kombu's own keeps one for each exchange; a kill leaves it empty, and whoever reads it ends."""
+    control = folder.with_name("control")
+    control.mkdir()
+    exchange = Exchange("tasks", "direct")
+    (control / "tasks.exchange").touch()
+    queue_of_tasks: Any = Queue(name_in(folder), exchange, routing_key="tasks")  # the stubs know names alone
+    with connection.SimpleQueue(queue_of_tasks) as queue:
+        queue.put("text")
+        queue.get(timeout=5).ack()
+    assert [path.name for path in control.iterdir()] == ["tasks.exchange"]

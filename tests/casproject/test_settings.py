@@ -1,5 +1,6 @@
 """What the environment says wrongly is refused by name, and what it may say is in docs/configuration.md."""
 
+import json
 import os
 import re
 import subprocess
@@ -94,6 +95,17 @@ def test_value_that_may_be_a_secret_is_not_shown() -> None:
     assert done.returncode == 1
     assert "DATABASE_URL is not a database URL" in done.stderr.splitlines()[-1]
     assert "hunter2" not in done.stderr
+
+
+def test_database_whose_machine_is_gone_is_given_up_on_soon_unless_the_url_says_otherwise() -> None:
+    url = "postgres://host/name?keepalives_idle=600"
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "casproject.settings", "DATABASE_URL": url}
+    program = (
+        "from casproject.settings import DATABASES; import json; print(json.dumps(DATABASES['default']['OPTIONS']))"
+    )
+    options = json.loads(subprocess.check_output([sys.executable, "-c", program], cwd=PROJECT, env=environment))
+    assert (options["connect_timeout"], options["tcp_user_timeout"], options["keepalives_count"]) == (5, 10_000, 3)
+    assert int(options["keepalives_idle"]) == 600
 
 
 def test_tests_run_with_settings_that_pass_all_checks(settings: Settings) -> None:
