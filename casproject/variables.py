@@ -297,6 +297,14 @@ CAS_METRICS_ALLOW = env.list(
     default=["127.0.0.0/8", "::1"],
     help="networks that `/metrics` answers without one, separated by commas, such as `10.0.0.0/8`",
 )
+CAS_METRICS_PORT = env.int(
+    "CAS_METRICS_PORT",
+    default=0,
+    at_least=0,
+    at_most=65535,
+    help="a worker shows `/metrics` at this port of `CAS_HOST` too, for one whose `CAS_DATA_DIR` no web server shares; "
+    "0: none",
+)
 OTEL_EXPORTER_OTLP_ENDPOINT = env.str(
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     default="",

@@ -13,7 +13,7 @@ from devstack.environment import PROJECT
 
 CHART = PROJECT / "deploy" / "helm" / "artifact-cas"
 KUBERNETES = ["1.27.0", "1.37.0"]  # the oldest that the chart is for, and the newest
-OTHERS = {"ServiceMonitor"}  # of operators, whose schemas Kubernetes does not have
+OTHERS = {"ServiceMonitor", "PodMonitor"}  # of operators, whose schemas Kubernetes does not have
 
 # The least that it takes.
 LEAST: dict[str, Any] = {
@@ -48,6 +48,16 @@ MATRIX: dict[str, dict[str, Any]] = {
     "nats": {"cas": {"nats": {"enabled": True, "host": "nats.example.com"}}},
     "nats with a token": {"cas": {"nats": {"enabled": True, "host": "nats", "port": 4333, "token": "t0ken"}}},
     "nats with a secret": {"cas": {"nats": {"enabled": True, "host": "nats", "existingSecret": "nats"}}},
+    "nats with files": {
+        "cas": {
+            "nats": {
+                "enabled": True,
+                "url": "tls://a:4222,tls://b:4222",
+                "filesSecret": "nats-files",
+                "files": {"ca": "ca.crt", "creds": "user.creds"},
+            }
+        }
+    },
     "ingress": {"ingress": {"enabled": True, "host": "cas.test", "tls": {"secretName": "tls"}}},
     "everything": {
         "ingress": {"enabled": True},
@@ -188,17 +198,49 @@ def test_nats_by_host_and_port(chart: helm_python.Chart) -> None:
 def test_nats_token_stands_in_a_secret_alone(chart: helm_python.Chart) -> None:
     manifests = Manifests(chart, **MATRIX["nats with a token"])
     secret = manifests.find("Secret", "demo-artifact-cas-nats")
-    assert secret["stringData"] == {"url": "nats://t0ken@nats:4333"}
+    assert secret["stringData"] == {"token": "t0ken"}
     assert "t0ken" not in json.dumps([each for each in manifests.all if each is not secret])
-    reference = {"secretKeyRef": {"name": "demo-artifact-cas-nats", "key": "url"}}
-    assert manifests.environment("worker")["NATS_URL"] == reference
+    environment = manifests.environment("worker")
+    assert environment["NATS_TOKEN"] == {"secretKeyRef": {"name": "demo-artifact-cas-nats", "key": "token"}}
+    assert environment["NATS_URL"] == "nats://nats:4333"
 
 
 def test_nats_token_of_an_existing_secret(chart: helm_python.Chart) -> None:
     environment = Manifests(chart, **MATRIX["nats with a secret"]).environment("worker")
     (name,) = [name for name, value in environment.items() if isinstance(value, dict) and "nats" in json.dumps(value)]
     assert (name, environment["NATS_URL"]) == ("NATS_TOKEN", "nats://nats:4222")
-    assert list(environment).index(name) < list(environment).index("NATS_URL")  # else it is not put in
+
+
+def test_nats_by_address_and_files_of_a_secret(chart: helm_python.Chart) -> None:
+    manifests = Manifests(chart, **MATRIX["nats with files"])
+    for component, pod in manifests.pods().items():
+        environment = manifests.environment(component)
+        assert environment["NATS_URL"] == "tls://a:4222,tls://b:4222"
+        assert environment["NATS_CA"] == "/etc/artifact-cas/nats/ca.crt"
+        assert environment["NATS_CREDS"] == "/etc/artifact-cas/nats/user.creds"
+        (volume,) = [each for each in pod["volumes"] if each["name"] == "nats"]
+        assert volume["secret"]["secretName"] == "nats-files"
+        (mount,) = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "nats"]
+        assert mount["mountPath"] == "/etc/artifact-cas/nats"
+
+
+def test_each_pod_is_scraped_once_by_the_name_that_alerts_know(chart: helm_python.Chart) -> None:
+    manifests = Manifests(chart, serviceMonitor={"enabled": True})
+    wanted = manifests.find("ServiceMonitor", "demo-artifact-cas")["spec"]["selector"]["matchLabels"]
+    services = [each for each in manifests.all if each["kind"] == "Service"]
+    found = [each for each in services if wanted.items() <= each["metadata"]["labels"].items()]
+    assert [each["metadata"]["name"] for each in found] == ["demo-artifact-cas"]
+    workers = manifests.find("PodMonitor", "demo-artifact-cas-workers")["spec"]
+    for component in workers["selector"]["matchExpressions"][0]["values"]:
+        (port,) = manifests.pods()[component]["containers"][0]["ports"]
+        assert port["name"] == workers["podMetricsEndpoints"][0]["port"]
+        assert manifests.environment(component)["CAS_METRICS_PORT"] == str(port["containerPort"])
+        policy = manifests.find("NetworkPolicy", "demo-artifact-cas")["spec"]
+        assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": port["containerPort"]}]}]
+    for monitor in ("ServiceMonitor", "PodMonitor"):
+        (spec,) = [each["spec"] for each in manifests.all if each["kind"] == monitor]
+        (endpoint,) = spec.get("endpoints") or spec["podMetricsEndpoints"]
+        assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "artifact-cas"}]
 
 
 def test_several_key_files_are_mounted_and_named(chart: helm_python.Chart) -> None:
@@ -264,6 +306,8 @@ def test_metadata_of_the_cloud_is_out_of_reach_unless_wanted(chart: helm_python.
         ({"cas": {"tokenKeys": {"existingSecrets": []}}}, "/cas/tokenKeys"),
         ({"cas": {"nats": {"enabled": True}}}, "/cas/nats/host"),
         ({"cas": {"nats": {"token": "a@b"}}}, "/cas/nats/token"),
+        ({"cas": {"nats": {"url": "tls://user:password@a:4222"}}}, "/cas/nats/url"),
+        ({"cas": {"nats": {"files": {"password": "x"}}}}, "password"),
         ({"cas": {"nats": {"port": 0}}}, "/cas/nats/port"),
         ({"cas": {"env": {"lower": "x"}}}, "lower"),
         ({"secrets": {"existingSecret": ""}}, "/secrets/values"),

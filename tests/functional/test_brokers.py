@@ -132,14 +132,17 @@ def test_machines_share_servers_and_no_folder_of_their_own(broker: Broker, tmp_p
     try:
         postgres.start()
         stack.prepare()
+        port = free_port()
         for name in ("worker", "beat"):
             (tmp_path / name).mkdir()
-            stack.add(f"{name} elsewhere", name, CAS_DATA_DIR=str(tmp_path / name))
+            stack.add(f"{name} elsewhere", name, CAS_DATA_DIR=str(tmp_path / name), CAS_METRICS_PORT=str(port))
         tenant = Tenant(stack)
         stack.start("web", "worker elsewhere", "beat elsewhere")
         put_some(tenant, b"one", b"two")
         assert tenant.get(b"one").content == b"one"
         wait_until(lambda: len(stack.stream(tenant.organization)) == 3, SECONDS, "the worker elsewhere publishes")
+        metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=SECONDS).text
+        assert 'cas_publish_results_total{result="acked"} ' in metrics
         found = json.loads(stack.manage("doctor", "--json"))["findings"]
         assert [finding for finding in found if finding["level"] == "fail"] == []
         assert any("PostgreSQL" in finding["text"] for finding in found)

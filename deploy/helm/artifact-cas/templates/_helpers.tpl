@@ -54,6 +54,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- join "," $files -}}
 {{- end }}
 
+{{- define "cas.hasNatsFiles" -}}
+{{- if and .Values.cas.nats.enabled .Values.cas.nats.filesSecret }}yes{{ end -}}
+{{- end }}
+
 {{/* Environment of every process. Give a dict of root, and whether it publishes. */}}
 {{- define "cas.env" -}}
 {{- $root := .root -}}
@@ -84,12 +88,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .cas.nats.existingSecret }}
 - name: NATS_TOKEN
   valueFrom: {secretKeyRef: {name: {{ .cas.nats.existingSecret }}, key: {{ .cas.nats.existingSecretKey }}}}
-- {name: NATS_URL, value: "nats://{{ .cas.nats.host }}:{{ .cas.nats.port }}"}
 {{- else if .cas.nats.token }}
-- name: NATS_URL
-  valueFrom: {secretKeyRef: {name: {{ include "cas.fullname" $root }}-nats, key: url}}
-{{- else }}
-- {name: NATS_URL, value: "nats://{{ .cas.nats.host }}:{{ .cas.nats.port }}"}
+- name: NATS_TOKEN
+  valueFrom: {secretKeyRef: {name: {{ include "cas.fullname" $root }}-nats, key: token}}
+{{- end }}
+- {name: NATS_URL, value: {{ .cas.nats.url | default (printf "nats://%s:%v" .cas.nats.host .cas.nats.port) | quote }}}
+{{- if .cas.nats.filesSecret }}
+{{- range $kind, $file := .cas.nats.files }}
+- {name: NATS_{{ upper $kind }}, value: /etc/artifact-cas/nats/{{ $file }}}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- range $variable := list "CAS_SECRET_KEY" "DATABASE_URL" "CELERY_BROKER_URL" }}
@@ -98,6 +105,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 - name: CAS_CREDENTIAL_KEYS
   valueFrom: {secretKeyRef: {name: {{ include "cas.secret" $root }}, key: CAS_CREDENTIAL_KEYS, optional: true}}
+{{- with $.metricsPort }}
+- {name: CAS_METRICS_PORT, value: {{ . | quote }}}
+{{- end }}
 {{- range $name, $value := .cas.env }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
 {{- end }}
@@ -121,6 +131,9 @@ volumeMounts:
   - {name: token-keys, mountPath: /etc/artifact-cas/token-keys, readOnly: true}
   {{- if and .isSigning .root.Values.cas.checkpointKey.existingSecret }}
   - {name: checkpoint, mountPath: /etc/artifact-cas/checkpoint, readOnly: true}
+  {{- end }}
+  {{- if include "cas.hasNatsFiles" .root }}
+  - {name: nats, mountPath: /etc/artifact-cas/nats, readOnly: true}
   {{- end }}
   {{- if and .hasArtifacts .root.Values.artifacts.enabled }}
   - {name: artifacts, mountPath: {{ .root.Values.artifacts.mountPath }}}
@@ -184,6 +197,10 @@ volumes:
   {{- if and .isSigning $root.Values.cas.checkpointKey.existingSecret }}
   - name: checkpoint
     secret: {secretName: {{ $root.Values.cas.checkpointKey.existingSecret }}, defaultMode: 0440}
+  {{- end }}
+  {{- if include "cas.hasNatsFiles" $root }}
+  - name: nats
+    secret: {secretName: {{ $root.Values.cas.nats.filesSecret }}, defaultMode: 0440}
   {{- end }}
   {{- if and .hasArtifacts $root.Values.artifacts.enabled }}
   - name: artifacts
