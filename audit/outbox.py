@@ -7,6 +7,7 @@ least once; `Nats-Msg-Id` makes that once in the duplicate window.
 
 import random
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -172,12 +173,16 @@ def _set_due(events: Sequence[Claimed], time: datetime) -> None:
 def mark(events: Sequence[Claimed], outcomes: Sequence[Outcome]) -> None:
     """Write down what became of each event of a claim."""
     acked = [(e.pk, o.sequence) for e, o in zip(events, outcomes, strict=True) if isinstance(o, Ack)]
+    # Together, for a stream that is full refuses all of a batch, and on SQLite uploads wait meanwhile.
+    rejected: dict[tuple[Rejected, int], list[int]] = defaultdict(list)
+    for event, outcome in zip(events, outcomes, strict=True):
+        if isinstance(outcome, Rejected):
+            rejected[outcome, event.attempts].append(event.pk)
     with write_transaction():
         if acked:
             _mark_published(acked)
-        for event, outcome in zip(events, outcomes, strict=True):
-            if isinstance(outcome, Rejected):
-                _mark_rejected(event, outcome)
+        for (outcome, attempts), keys in rejected.items():
+            _mark_rejected(keys, outcome, attempts)
 
 
 def _mark_published(acked: Sequence[tuple[int, int]]) -> None:
@@ -188,11 +193,11 @@ def _mark_published(acked: Sequence[tuple[int, int]]) -> None:
         cursor.execute(_NOTE_LAST, [max(sequence for _, sequence in acked), now])
 
 
-def _mark_rejected(event: Claimed, rejected: Rejected) -> None:
+def _mark_rejected(keys: Sequence[int], rejected: Rejected, attempts: int) -> None:
     # Not over an ack: another worker may have published it after this one's lease ran out.
-    AuditEvent.objects.filter(pk=event.pk, state=State.PENDING).update(
+    AuditEvent.objects.filter(pk__in=keys, state=State.PENDING).update(
         state=State.FAILED if rejected.is_permanent else State.PENDING,
-        due_at=timezone.now() + timedelta(seconds=backoff(event.attempts)),
+        due_at=timezone.now() + timedelta(seconds=backoff(attempts)),
         attempts=F("attempts") + 1,
         last_error=rejected.reason,
     )
