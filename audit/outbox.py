@@ -27,6 +27,7 @@ from common import tracing
 from common.transactions import write_transaction
 
 BATCH = 512
+REST = 2.0  # seconds after a batch of which a stream took nothing
 TRACED = 100  # events of a batch that are named in its trace
 LEASE = timedelta(seconds=30)  # where there are no row locks; longer than publisher.longest_batch() and the marking
 MAX_BACKOFF = 300.0  # seconds
@@ -81,6 +82,21 @@ def publish_pending(batches: int = 100) -> bool:
     return True
 
 
+class _Refusal:
+    """When a stream last took nothing of a batch; None when it has since."""
+
+    at: float | None = None  # by the monotonic clock
+
+
+def rest() -> None:
+    """Wait until a stream that takes nothing has been left alone for REST.
+
+    New events would be claimed and refused like those before; each attempt costs, and on SQLite uploads wait for it.
+    """
+    if _Refusal.at is not None:
+        time.sleep(max(0.0, _Refusal.at + REST - time.monotonic()))
+
+
 def settles_any(outcomes: Iterable[Outcome]) -> bool:
     """Whether an event of the batch is done with; else the next batch would meet whatever this one met."""
     return any(isinstance(outcome, Ack) or outcome.is_permanent for outcome in outcomes)
@@ -106,6 +122,7 @@ def publish_batch(due_by: datetime | None = None, organization: UUID | None = No
             metrics.count_batch(outcomes, time.perf_counter() - started)
             note("cas.events.acked", sum(isinstance(outcome, Ack) for outcome in outcomes))
             mark(events, outcomes)
+            _Refusal.at = None if settles_any(outcomes) else time.monotonic()
     return outcomes
 
 

@@ -23,6 +23,7 @@ def publish_pending() -> None:
     intake.take_in()
     if not settings.NATS_URL:
         return
+    outbox.rest()
     try:
         may_have_more = outbox.publish_pending()
     except Unreachable as error:

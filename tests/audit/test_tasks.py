@@ -3,8 +3,10 @@
 import asyncio
 import io
 import json
+import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nats as nats_client
@@ -15,6 +17,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from audit import journal, nudge, outbox, publisher
+from audit.answers import Rejected
 from audit.events import Action
 from audit.models import AuditEvent, State
 from audit.tasks import publish_pending
@@ -25,8 +28,11 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _folder_of_its_own(own_publisher: None, settings: Settings, tmp_path: Path) -> None:
+def _folder_of_its_own(
+    own_publisher: None, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings.CAS_DATA_DIR = tmp_path
+    monkeypatch.setattr(outbox._Refusal, "at", None)
 
 
 def stream(since: int) -> list[dict[str, Any]]:
@@ -144,6 +150,25 @@ def test_event_whose_mark_was_lost_is_in_the_stream_once(nats: NatsServer, monke
     assert (row.state, row.attempts) == ("published", 1)
     assert row.stream_sequence is not None
     assert [message["id"] for message in stream(row.stream_sequence)] == [str(row.event_id)]
+
+
+def test_stream_that_takes_nothing_is_left_alone_for_a_while(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    clock = SimpleNamespace(sleep=slept.append, monotonic=time.monotonic, perf_counter=time.perf_counter)
+    monkeypatch.setattr(outbox, "time", clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(publisher, "publish", lambda messages: [Rejected("full")] * len(messages))
+        make_row()
+        publish_pending()
+    publish_pending()  # nothing is due
+    assert len(slept) == 1
+    assert 0 < slept[0] <= outbox.REST
+    slept.clear()
+    make_row()
+    publish_pending()
+    assert len(slept) == 1
+    publish_pending()
+    assert len(slept) == 1, "it takes events again"
 
 
 def test_events_wait_for_a_stream_and_say_so(tmp_path: Path, settings: Settings) -> None:
