@@ -91,10 +91,9 @@ def _top(period: Period, top: list[Top]) -> Any:
             [
                 Part("Uploaded", "uploaded", shown(each.usage.uploaded_bytes)),
                 Part("Downloaded", "downloaded", shown(each.usage.downloaded_bytes)),
-                Part("Saved by dedup", "saved", shown(each.usage.saved_bytes)),
-            ],
+            ],  # what they are ordered by, and no more: the sum is that of the list of organizations
             reverse("admin:audit_organization_change", args=[each.org_id], query=period.parameters),
-            f"{each.usage.transfers:,} transfers",
+            f"{each.usage.transfers:,} transfers, {format_binary(each.usage.saved_bytes)} saved by dedup",
         )
         for each in top
     ]
