@@ -26,9 +26,10 @@ def sweep(older_than: timedelta | None = None) -> int:
     """
     age = timedelta(hours=settings.CAS_UPLOAD_EXPIRES_HOURS) if older_than is None else older_than
     removed = resumable.sweep_uploads()
+    before = _abandoned_before(timezone.now() - age)
     for location in Location.objects.order_by("pk"):
         try:
-            removed += open_store(location).sweep(_abandoned_before(timezone.now() - age))
+            removed += open_store(location).sweep(before)
         except ArtifactError as error:
             logger.warning("What uploads left in %s could not be swept: %s", location, error)
     return removed

@@ -136,7 +136,7 @@ def act_event(
     org_id: UUID | None,
     details: Mapping[str, Any],
 ) -> ActEvent:
-    """The event of an act, `digest` and `size_bytes` among its details. Those are shortened to what a message bears."""
+    """The event of an act. Of its details `digest` and `size_bytes` are the event's own too; all are shortened."""
     action = f"{target.type}{act}"
     info = {
         "target_key": target.key,

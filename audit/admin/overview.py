@@ -19,13 +19,13 @@ from common.sizes import format_binary
 def context(request: HttpRequest) -> dict[str, Any]:
     """For templates/admin/index.html, as far as the user may see it."""
     user, found = request.user, dict[str, Any]()
+    seen = access.organizations_of(user)
     sees_events = user.has_perm("audit.view_auditevent")
     if user.has_perm("audit.view_usagetotal"):
         period, problem = periods.read(request.GET)
-        seen = access.organizations_of(user)
         found |= {**periods.context(period, request.GET, problem), **_usage(period, seen, has_links=sees_events)}
     if sees_events:
-        found["health"] = health(events_url, sees_all=access.sees_all(user))
+        found["health"] = health(events_url, sees_all=seen is None)
     return found
 
 

@@ -12,6 +12,17 @@ from people import roles
 
 pytestmark = pytest.mark.django_db
 
+# The form of his page, as a browser sends it.
+BOB = {
+    "username": "bob",
+    "is_staff": "on",
+    "is_active": "on",
+    "date_joined_0": "2026-01-01",
+    "date_joined_1": "00:00",
+    "organization_limit-TOTAL_FORMS": "0",
+    "organization_limit-INITIAL_FORMS": "0",
+}
+
 
 def test_each_role_has_its_permissions_and_those_exist() -> None:
     for role in roles.ROLES:
@@ -57,14 +68,8 @@ def test_an_administrator_makes_nobody_a_superuser(client: Client, person: Calla
     viewer = Group.objects.get(name="Viewer")
     mighty = Group.objects.create(name="Mighty")
     form = {
-        "username": "bob",
+        **BOB,
         "is_superuser": "on",
-        "is_staff": "on",
-        "is_active": "on",
-        "date_joined_0": "2026-01-01",
-        "date_joined_1": "00:00",
-        "organization_limit-TOTAL_FORMS": "0",
-        "organization_limit-INITIAL_FORMS": "0",
         "groups": [str(viewer.pk)],
         "user_permissions": [str(Permission.objects.all()[0].pk)],
     }
@@ -115,16 +120,7 @@ def test_an_administrator_leaves_a_user_in_the_groups_that_are_no_roles(
     client.force_login(person("ada", "Administrator"))
     user, viewer, ours = person("bob"), Group.objects.get(name="Viewer"), Group.objects.create(name="Ours")
     user.groups.add(ours)
-    form = {
-        "username": "bob",
-        "is_staff": "on",
-        "is_active": "on",
-        "date_joined_0": "2026-01-01",
-        "date_joined_1": "00:00",
-        "organization_limit-TOTAL_FORMS": "0",
-        "organization_limit-INITIAL_FORMS": "0",
-        "groups": [str(viewer.pk)],
-    }
+    form = {**BOB, "groups": [str(viewer.pk)]}
     assert client.post(f"/admin/auth/user/{user.pk}/change/", form).status_code == 302
     assert set(user.groups.all()) == {viewer, ours}
 

@@ -1,6 +1,6 @@
 "use strict";
 
-// A page that found no event yet, and did not look at all: goes on looking back, a page at a time, to the first that has one.
+// Of a page that found no event, and has not looked at all there are: looks further back, a page at a time, until one has.
 (() => {
   const TIMEOUT_MS = 15000;
   const PAGE = ".cas-pages[data-further]";
