@@ -28,10 +28,11 @@ def refuse_wrong_settings(**kwargs: object) -> None:
 
 @signals.worker_init.connect
 def share_metrics(**kwargs: object) -> None:
-    """Have what a worker counts shown by the web servers."""
-    from casproject.observability import process  # noqa: PLC0415  (needs the apps loaded)
+    """Have what a worker counts shown by the web servers, and at a port of its own where it has one."""
+    from casproject.observability import process, worker_port  # noqa: PLC0415  (needs the apps loaded)
 
     process.begin_worker()
+    worker_port.begin()
 
 
 @signals.setup_logging.connect

@@ -35,10 +35,6 @@ def begin_worker() -> None:
     from casproject.observability import tasks  # noqa: F401, PLC0415  (connects itself; web servers have no tasks)
 
     sharing(is_web=False).begin()
-    if settings.CAS_METRICS_PORT:
-        from casproject.observability import worker_port  # noqa: PLC0415  (web servers need none)
-
-        worker_port.begin(settings.CAS_HOST, settings.CAS_METRICS_PORT)
     _report_errors()
     if _is_traced():
         from casproject.observability import tracing  # noqa: PLC0415  (takes a second, and memory)

@@ -7,6 +7,7 @@ from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from django.conf import settings
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import connection
 from django.http import HttpResponseNotFound
@@ -34,7 +35,13 @@ class _Handler(WSGIRequestHandler):
         """Say nothing of each scrape."""
 
 
-def begin(host: str, port: int) -> None:
+def begin() -> None:
+    """Serve at CAS_METRICS_PORT, if there is one, from a thread."""
+    if settings.CAS_METRICS_PORT:
+        serve(settings.CAS_HOST, settings.CAS_METRICS_PORT)
+
+
+def serve(host: str, port: int) -> None:
     """Serve from a thread; where another worker of this machine has the port already, leave it to that one."""
     threading.Thread(target=_serve, args=(host, port), name="metrics-port", daemon=True).start()
 

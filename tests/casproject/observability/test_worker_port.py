@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def port() -> int:
     """Of a server that goes on until the process ends."""
     port = free_port()
-    worker_port.begin("127.0.0.1", port)
+    worker_port.serve("127.0.0.1", port)
     wait_until(lambda: accepts(port))
     return port
 
@@ -49,6 +49,6 @@ def test_a_client_that_says_nothing_holds_up_no_other(port: int) -> None:
 
 
 def test_a_port_that_is_taken_is_left_to_who_has_it(port: int, caplog: pytest.LogCaptureFixture) -> None:
-    worker_port.begin("127.0.0.1", port)
+    worker_port.serve("127.0.0.1", port)
     wait_until(lambda: "is not served" in caplog.text)
     assert requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).ok
