@@ -148,7 +148,9 @@ def nats(_nats: NatsServer, settings: Settings) -> NatsServer:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A DATABASE_URL of a real PostgreSQL, for processes that a test starts."""
-    server = PostgresServer()
+    server = PostgresServer(
+        "-c", "autovacuum=off"
+    )  # which would change what plans are made by, in the middle of a test
     server.start()
     yield server.url
     server.stop()
