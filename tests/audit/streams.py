@@ -54,12 +54,19 @@ def publish(url: str, payload: bytes, subject: str = "audit.other", message_id: 
 
 
 def publish_raw(url: str, *commands: bytes) -> None:
-    """Send protocol lines that no library would."""
+    """Send protocol lines that no library would, each with one message; returns when the stream has them all."""
 
     async def send(client: Client) -> None:
+        async def last_sequence() -> int:
+            return (await client.jetstream().stream_info(STREAM)).state.last_seq
+
+        wanted = await last_sequence() + len(commands)
         for command in commands:
             cast(Any, client)._transport.write(command)
-        await client.flush()
+        await client.flush()  # NATS has read them; JetStream stores them after that
+        async with asyncio.timeout(10):
+            while await last_sequence() < wanted:
+                await asyncio.sleep(0.01)
 
     with_client(url, send)
 
