@@ -60,6 +60,12 @@ def _no_connection_is_left(django_db_setup: None, django_db_blocker: DjangoDbBlo
 
 
 @pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No event goes to the journal because the machine has other work."""
+    monkeypatch.setattr(group_commit, "PATIENCE", 30.0)
+
+
+@pytest.fixture(autouse=True)
 def _answers_are_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every answer that a test gets through Django's client is held against the OpenAPI document."""
     request = Client.request

@@ -18,12 +18,6 @@ from people.roles import ROLES
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture(autouse=True)
-def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than a machine with other work needs."""
-    monkeypatch.setattr(group_commit, "PATIENCE", 30.0)
-
-
 def insert(names: Sequence[str]) -> None:
     Group.objects.bulk_create([Group(name=name) for name in names])
 
@@ -87,14 +81,14 @@ def test_deferred_row_goes_along_with_the_next() -> None:
     ticket = group_commit.defer(insert, "deferred")
     assert names() == set()
     group_commit.write(insert, "written")
-    ticket.wait()
+    ticket.wait(30)
     assert names() == {"deferred", "written"}
 
 
 def test_deferred_row_that_nothing_takes_along_is_flushed() -> None:
     ticket = group_commit.defer(insert, "deferred")
     group_commit.flush()
-    ticket.wait()
+    ticket.wait(30)
     assert names() == {"deferred"}
 
 

@@ -810,7 +810,7 @@ def test_one_that_failed_as_it_was_found_there_has_no_result(
 
 @pytest.mark.django_db(transaction=True)
 def test_lease_is_kept_as_long_as_finishing_takes(location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finishing, "LEASE", timedelta(seconds=0.6))
+    monkeypatch.setattr(finishing, "LEASE", timedelta(seconds=3))
     grant = make_grant(role="uploader")
     upload_id = str(resumable.begin(grant, len(CONTENT)).upload_id)
     open_store(location).partial(upload_id).append(0, CONTENT)
@@ -818,7 +818,7 @@ def test_lease_is_kept_as_long_as_finishing_takes(location: Location, monkeypatc
 
     def place_slowly(*args: Any, **kwargs: Any) -> bool:
         placed.append(args)
-        time.sleep(1.5)
+        time.sleep(4.5)
         return place(*args, **kwargs)
 
     monkeypatch.setattr(services, "_place", place_slowly)
@@ -831,7 +831,7 @@ def test_lease_is_kept_as_long_as_finishing_takes(location: Location, monkeypatc
             connection.close()
 
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(find, [0, 0.9]))
+        found = list(pool.map(find, [0, 3.3]))
     assert {progress.digest for progress in found} == {DIGEST}
     assert len(placed) == 1
 

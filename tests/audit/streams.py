@@ -11,6 +11,7 @@ from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 
 from audit.events import Event
+from tests.servers import wait_until
 
 STREAM = "chainloop-audit"
 _T = TypeVar("_T")
@@ -57,18 +58,17 @@ def publish_raw(url: str, *commands: bytes) -> None:
     """Send protocol lines that no library would, each with one message; returns when the stream has them all."""
 
     async def send(client: Client) -> None:
-        async def last_sequence() -> int:
-            return (await client.jetstream().stream_info(STREAM)).state.last_seq
-
-        wanted = await last_sequence() + len(commands)
         for command in commands:
             cast(Any, client)._transport.write(command)
-        await client.flush()  # NATS has read them; JetStream stores them after that
-        async with asyncio.timeout(10):
-            while await last_sequence() < wanted:
-                await asyncio.sleep(0.01)
+        await client.flush()
 
+    def last_sequence() -> int:
+        return with_stream(url, lambda stream: stream.stream_info(STREAM)).state.last_seq
+
+    wanted = last_sequence() + len(commands)
     with_client(url, send)
+    # When NATS has read them, JetStream has yet to store them.
+    wait_until(lambda: last_sequence() >= wanted, what="the stream has them")
 
 
 def raw(headers: bytes, payload: bytes, subject: bytes = b"audit.raw") -> bytes:

@@ -125,9 +125,9 @@ def test_nats_that_went_away_is_said_and_can_be_connected_to_again(server: NatsS
 
 
 def test_nats_that_freezes_is_said(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer_module, "ANSWER_TIMEOUT", 0.2)
-    monkeypatch.setattr(consumer_module, "CONNECT_TIMEOUT", 0.2)
     with Consumer(name="reader") as consumer:
+        monkeypatch.setattr(consumer_module, "ANSWER_TIMEOUT", 0.2)
+        monkeypatch.setattr(consumer_module, "CONNECT_TIMEOUT", 0.2)
         server.freeze()
         try:
             with pytest.raises(Unreachable, match="does not answer"):

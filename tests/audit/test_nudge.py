@@ -201,16 +201,23 @@ def run(script: str, **environment: str) -> str:
 
 def test_forked_process_has_a_thread_of_its_own() -> None:
     script = """
-import os, time
+import os, threading
 from django.conf import settings
 from audit import nudge
 settings.NATS_URL = "nats://127.0.0.1:1"
-nudge.send = lambda: os.write(1, f"{os.getpid()}\\n".encode())
+
+def send():
+    os.write(1, f"{os.getpid()}\\n".encode())
+    is_sent.set()
+
+nudge.send = send
+is_sent = threading.Event()
 nudge.wake()
-time.sleep(0.3)
+is_sent.wait(30)
 child = os.fork()
+is_sent = threading.Event()
 nudge.wake()
-time.sleep(0.3)
+is_sent.wait(30)
 if child:
     os.waitpid(child, 0)
 os._exit(0)

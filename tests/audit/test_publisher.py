@@ -311,15 +311,16 @@ def test_message_larger_than_its_owner_lets_the_stream_take_never_will_be_taken_
 def test_server_frozen_until_the_socket_is_full_holds_up_no_batch(
     client: Publisher, server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    client.connect()
     monkeypatch.setattr(publisher, "ACK_TIMEOUT", 0.6)
     monkeypatch.setattr(publisher, "CONNECT_TIMEOUT", 0.12)  # in the proportion that they have
-    client.connect()
     server.freeze()
     batch = messages(100, "x" * 100_000)  # far more than the kernel takes for it
     for _ in range(3):
         with suppress(Unreachable):
             assert all(isinstance(outcome, Rejected) for outcome in client.publish(batch))
     server.thaw()
+    monkeypatch.setattr(publisher, "CONNECT_TIMEOUT", 2)
     wait_until(lambda: acks_one(client), what="it publishes again")
     wait_until(lambda: is_idle(client), what="nothing of the old batches runs on")
 
@@ -339,9 +340,9 @@ def acks_one(client: Publisher) -> bool:
 def test_other_server_is_used_though_the_connection_to_the_frozen_one_cannot_be_closed(
     client: Publisher, server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    client.connect()
     monkeypatch.setattr(publisher, "ACK_TIMEOUT", 0.2)
     monkeypatch.setattr(publisher, "CONNECT_TIMEOUT", 0.5)
-    client.connect()
     server.freeze()
     with suppress(Unreachable):
         client.publish(messages(100, "x" * 100_000))
@@ -349,7 +350,8 @@ def test_other_server_is_used_though_the_connection_to_the_frozen_one_cannot_be_
     other.start()
     client._url = other.url
     try:
-        wait_until(lambda: reaches(client), seconds=5, what="it reaches the other server")
+        wait_until(lambda: reaches(client), what="it reaches the other server")
+        monkeypatch.setattr(publisher, "ACK_TIMEOUT", 10)
         with_jetstream(other, lambda js: js.add_stream(name="audit", subjects=["audit.>"]))
         assert client.publish(messages(1)) == [Ack(1)]
         server.thaw()

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.test import Client
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
@@ -20,6 +20,8 @@ from tests.browser.world import World
 NO_BROWSER = "No Chromium on PATH. On Debian: apt-get install chromium"
 
 Open = Callable[..., Watched]
+
+expect.set_options(timeout=30_000)  # ms: Chromium, the server and the tests share a machine
 
 
 @pytest.fixture(scope="package")

@@ -17,7 +17,8 @@ SECONDS = 30_000  # ms, for a machine that does much else
 
 @pytest.fixture
 def page(watched: Watched, world: World) -> Page:
-    watched.visit(LIVE)
+    with watched.page.expect_response("**/live/events/**"):
+        watched.visit(LIVE)
     expect(status(watched.page)).to_have_text("Live.")
     return watched.page
 
@@ -69,6 +70,20 @@ def test_nothing_is_asked_while_paused_and_nothing_is_missed(page: Page) -> None
     assert asked == []
     page.get_by_role("button", name="Resume").click()
     expect(rows(page)).to_have_count(before + 1, timeout=SECONDS)
+
+
+def test_answer_that_comes_when_it_is_paused_does_not_say_it_is_live(page: Page) -> None:
+    before = rows(page).count()
+    held: list[Route] = []
+    page.route("**/live/events/**", lambda route: held.append(route))  # noqa: PLW0108  (Playwright marks what it is given)
+    make_row(State.LOCAL)
+    with page.expect_request("**/live/events/**"):
+        pass
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text("Paused.", exact=True)).to_be_visible()
+    held[0].continue_()
+    expect(rows(page)).to_have_count(before + 1)
+    expect(page.get_by_text("Paused.", exact=True)).to_be_visible()
 
 
 def test_nothing_is_asked_while_out_of_sight(page: Page) -> None:

@@ -237,6 +237,8 @@ class Tenant:
         return len(taken)
 
     def rows(self) -> list[dict[str, Any]]:
+        """Those of the trail, once the journal is empty: a commit of over a second goes the long way."""
+        wait_until(lambda: not list((self.stack.folder / "journal").glob("*.json")), SECONDS, "the journal is empty")
         return self.stack.rows(self.organization)
 
     def wait_for_published(self, count: int, seconds: float = SECONDS) -> list[dict[str, Any]]:

@@ -94,10 +94,9 @@ def test_no_transfer_fails_while_servers_and_worker_are_restarted_in_turn(pair: 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[LiveStack]:
-    """One web server that drains and gives grace for as long as a test takes."""
-    stack = LiveStack(tmp_path / "stack", None, CAS_WEB_WORKERS="1", CAS_DRAIN_SECONDS="2", CAS_GRACE_SECONDS="3")
+    """One web server, to be started, that drains and gives grace for longer than anything here takes."""
+    stack = LiveStack(tmp_path / "stack", None, CAS_WEB_WORKERS="1", CAS_DRAIN_SECONDS="6", CAS_GRACE_SECONDS="60")
     stack.prepare()
-    stack.start("web")
     yield stack
     stack.stop()
 
@@ -112,6 +111,7 @@ def ending(server: LiveStack) -> Iterator["Future[int]"]:
 
 
 def test_server_that_drains_serves_on_and_says_so(server: LiveStack) -> None:
+    server.start("web")
     tenant = Tenant(server)
     with ThreadPoolExecutor() as pool, requests.Session() as session:
         status = pool.submit(server.retire, "web")
@@ -125,6 +125,7 @@ def test_server_that_drains_serves_on_and_says_so(server: LiveStack) -> None:
 
 
 def test_transfers_under_way_end_whole_within_the_grace_time(server: LiveStack) -> None:
+    server.start("web")
     tenant, content, large = Tenant(server), os.urandom(MIB), os.urandom(32 * MIB)
     assert tenant.put(large).status_code == 201
     path = f"/artifacts/{digest_of(content)}"
@@ -143,6 +144,8 @@ def test_transfers_under_way_end_whole_within_the_grace_time(server: LiveStack) 
 
 
 def test_transfers_are_cut_after_the_grace_time_and_leave_no_trace(server: LiveStack) -> None:
+    server.environment |= {"CAS_DRAIN_SECONDS": "0", "CAS_GRACE_SECONDS": "3"}
+    server.start("web")
     tenant, content, large = Tenant(server), os.urandom(MIB), os.urandom(32 * MIB)
     assert tenant.put(large).status_code == 201
     path = f"/artifacts/{digest_of(content)}"
@@ -155,6 +158,6 @@ def test_transfers_are_cut_after_the_grace_time_and_leave_no_trace(server: LiveS
             upload.answer()
     server.start("web")
     assert not server.path_of(content).exists()
-    assert len(tenant.rows()) == 1  # the upload that was whole
+    wait_until(lambda: len(tenant.rows()) == 1, SECONDS, "the upload that was whole has its event")
     assert tenant.put(content).status_code == 201
     assert tenant.get(large).content == large

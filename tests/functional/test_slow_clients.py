@@ -74,7 +74,7 @@ def assert_alive(stack: LiveStack) -> None:
     for _ in range(5):
         started = time.monotonic()
         assert requests.get(f"{stack.url}/livez", timeout=SECONDS).status_code == 200
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 10  # a thread that stalls is held for longer
     assert requests.get(f"{stack.url}/admin/login/", timeout=SECONDS).status_code == 200
 
 

@@ -35,7 +35,9 @@ def traced(tmp_path_factory: pytest.TempPathFactory, collector: Receiver) -> Ite
         CAS_SWEEP_SECONDS="3600",  # what beat publishes belongs to no request
     )
     stack.prepare()
-    stack.start("web", "worker", "beat")
+    stack.start("worker", "beat")
+    wait_until(lambda: "ready." in (stack.folder / "worker.log").read_text(), SECONDS, "the worker takes nudges")
+    stack.start("web")
     yield stack
     stack.stop()
 

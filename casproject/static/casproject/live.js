@@ -89,6 +89,9 @@
       body.lastElementChild.remove();
     }
     none.hidden = body.rows.length > 0;
+    if (isPaused || document.hidden) {
+      return; // it was asked before that; the page goes on saying so
+    }
     const what = fresh.length === 1 ? "1 new event" : `${fresh.length} new events`;
     if (isAnyMissing) {
       say(`${what}, and there were more than are shown.`, "live");
