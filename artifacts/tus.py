@@ -99,7 +99,7 @@ class UploadView(TusView):
     """`/uploads/<id>`."""
 
     def head(self, request: Request, upload_id: str) -> HttpResponse:
-        progress = resumable.find(self.grant, upload_id)
+        progress = resumable.find(self.grant, upload_id, before_finishing=self.take_slot)
         headers = {**_headers(progress), "Upload-Length": str(progress.length)}
         if progress.metadata:
             headers["Upload-Metadata"] = progress.metadata
