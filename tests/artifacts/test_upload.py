@@ -12,6 +12,7 @@ from django.dispatch import Signal
 from django.test import Client
 from pytest_django import Settings
 
+from artifacts import services
 from artifacts.models import Artifact, Location
 from artifacts.signals import artifact_deduplicated, artifact_uploaded
 from tests.factories import bearer, digest_of, files_in, stored_at
@@ -127,6 +128,19 @@ def test_smaller_of_both_limits_holds(
     settings.CAS_MAX_UPLOAD_BYTES = of_server
     assert client.put(URL, CONTENT, headers=bearer(maxbytes=of_token)).status_code == status
     assert len(files_in(root)) == (status == 201)
+
+
+@pytest.mark.parametrize("length", [services.LARGEST + 1, 10**15, 2**63, 10**20 - 1])
+@pytest.mark.parametrize("quota", [None, 2**63 - 1])
+def test_length_beyond_any_storages_is_refused_whatever_the_limits(
+    client: Client, location: Location, settings: Settings, length: int, quota: int | None
+) -> None:
+    settings.CAS_MAX_UPLOAD_BYTES = 0
+    Location.objects.update(quota_bytes=quota)
+    wire: dict[str, Any] = {"wsgi.input": io.BytesIO(), "CONTENT_LENGTH": str(length)}
+    for method, url in (("PUT", URL), ("POST", "/artifacts/")):
+        answer = client.generic(method, url, headers=bearer(), **wire)
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 
 class Wire(io.BytesIO):
