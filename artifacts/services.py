@@ -155,8 +155,8 @@ def commit(
         if before_event:
             before_event(reader.digest)
         return _record_stored(grant, location, reader, hasher, file_name, event_id)
-    # Else it was there, or a twin upload was placed first: the same bytes, so the same size.
-    twin = stored or find_stored(location, reader.digest)
+    # Else it was there, or a twin upload was placed first, perhaps over what was found corrupt.
+    twin = stored if is_there else find_stored(location, reader.digest)
     if twin is None:  # placed, and already gone again
         raise StorageError("The storage did not keep the artifact.")
     return record_skipped(grant, twin, file_name, before_event=before_event, event_id=event_id)

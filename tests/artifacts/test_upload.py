@@ -186,6 +186,22 @@ def test_upload_overtaken_at_the_last_moment_is_told_so_too(
     assert files_in(root) == [stored_at(root, CONTENT)]
 
 
+def test_upload_whose_twin_repaired_the_artifact_first_tells_its_true_size(
+    client: Client, root: Path, sent_signals: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.put(URL, CONTENT, headers=bearer())
+    stored_at(root, CONTENT).write_bytes(CONTENT[:5])
+
+    def be_overtaken(*args: object, **options: object) -> bool:  # as by who replaced the generation that GCS was told
+        stored_at(root, CONTENT).write_bytes(CONTENT)
+        return False
+
+    monkeypatch.setattr(services, "_place", be_overtaken)
+    answer = client.put(URL, CONTENT, headers=bearer())
+    assert (answer.status_code, answer.json()["skipped"], answer.json()["size_bytes"]) == (200, True, 12)
+    assert [values["size_bytes"] for signal, values in sent_signals if signal is artifact_deduplicated] == [12]
+
+
 def test_database_that_fails_after_the_object_is_placed_costs_its_name_alone(
     client: Client, root: Path, sent_signals: Sent
 ) -> None:
