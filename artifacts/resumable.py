@@ -8,6 +8,7 @@ which holds a lease on the row meanwhile.
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -81,17 +82,19 @@ def begin(
     return _progress(upload, 0)
 
 
-def find(grant: Grant, upload_id: str) -> Progress:
+def find(grant: Grant, upload_id: str, *, before_finishing: Callable[[], object] | None = None) -> Progress:
     """How an upload stands. One that has all its bytes is finished first, so that who sees that it has may go.
 
-    Raises UploadNotFound, also for those of other organizations and locations; UploadExpired, and what
-    finishing raises.
+    `before_finishing` is called before that, which may take as long as a transfer. Raises UploadNotFound, also for
+    those of other organizations and locations; UploadExpired, what finishing raises, and what is raised before it.
     """
     upload = _find(grant, upload_id)
     if upload.result:
         return _progress(upload, upload.length)
     offset = partial_of(upload).size()
     if offset == upload.length:
+        if before_finishing:
+            before_finishing()
         finish(grant, upload)
     else:
         refresh(upload)  # whoever has finished it meanwhile has removed its bytes

@@ -38,6 +38,10 @@ logger = logging.getLogger(__name__)
 # Bytes that are answered at once, after which no thread waits for the client: what a socket's own buffer may hold.
 AT_ONCE = 64 * 1024
 
+# Bytes of the largest upload, whatever the limits: its announced length says how large the parts in memory are. It is
+# the largest object of S3-compatible services; Amazon S3 takes more since 2025 (its guide, "multipart upload limits").
+LARGEST = 5 * 1024**4
+
 
 class Source(Protocol):
     """Bytes to be stored; `length` is how many there must be, None when nobody said."""
@@ -151,8 +155,8 @@ def commit(
         if before_event:
             before_event(reader.digest)
         return _record_stored(grant, location, reader, hasher, file_name, event_id)
-    # Else it was there, or a twin upload was placed first: the same bytes, so the same size.
-    twin = stored or find_stored(location, reader.digest)
+    # Else it was there, or a twin upload was placed first, perhaps over what was found corrupt.
+    twin = stored if is_there else find_stored(location, reader.digest)
     if twin is None:  # placed, and already gone again
         raise StorageError("The storage did not keep the artifact.")
     return record_skipped(grant, twin, file_name, before_event=before_event, event_id=event_id)
@@ -270,14 +274,19 @@ def _cut(blocks: Iterable[bytes], span: range) -> Iterator[bytes]:
             yield piece
 
 
+def server_limit() -> int:
+    """How many bytes an upload may have, whatever its token allows."""
+    return min(settings.CAS_MAX_UPLOAD_BYTES or LARGEST, LARGEST)
+
+
 def upload_limit(grant: Grant) -> int:
-    """How many bytes an upload may have; 0: any number."""
-    return min((limit for limit in (grant.max_bytes, settings.CAS_MAX_UPLOAD_BYTES) if limit), default=0)
+    """How many bytes an upload may have."""
+    return min(grant.max_bytes or LARGEST, server_limit())
 
 
 def check_length(length: int | None, limit: int) -> None:
     """Raise TooLarge when more bytes are announced than the limit allows."""
-    if limit and length is not None and length > limit:
+    if length is not None and length > limit:
         raise TooLarge(f"The artifact is larger than the {limit} bytes allowed.")
 
 

@@ -5,13 +5,12 @@ import binascii
 import re
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.http import http_date
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from artifacts import resumable
+from artifacts import resumable, services
 from artifacts.digests import Digest
 from artifacts.exceptions import (
     InvalidFileName,
@@ -65,9 +64,8 @@ class TusView(ArtifactAPIView):
 
     def options(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
         """What this server can do; no token is asked for."""
-        headers = {"Tus-Version": VERSION, "Tus-Extension": EXTENSIONS}
-        if settings.CAS_MAX_UPLOAD_BYTES:
-            headers["Tus-Max-Size"] = str(settings.CAS_MAX_UPLOAD_BYTES)
+        limit = str(services.server_limit())
+        headers = {"Tus-Version": VERSION, "Tus-Extension": EXTENSIONS, "Tus-Max-Size": limit}
         return HttpResponse(status=204, headers=headers)
 
 
@@ -99,7 +97,7 @@ class UploadView(TusView):
     """`/uploads/<id>`."""
 
     def head(self, request: Request, upload_id: str) -> HttpResponse:
-        progress = resumable.find(self.grant, upload_id)
+        progress = resumable.find(self.grant, upload_id, before_finishing=self.take_slot)
         headers = {**_headers(progress), "Upload-Length": str(progress.length)}
         if progress.metadata:
             headers["Upload-Metadata"] = progress.metadata

@@ -77,7 +77,11 @@ class ArtifactAPIView(APIView):
     def check_throttles(self, request: Request) -> None:
         """When it is known who asks for what, and no byte was read: raises Busy."""
         if request.method in self.transfers:
-            self.slot = TRANSFERS.take(self.grant.org_id)
+            self.take_slot()
+
+    def take_slot(self) -> None:
+        """Be one of the transfers from here on; raises Busy."""
+        self.slot = TRANSFERS.take(self.grant.org_id)
 
     def handle_exception(self, exc: Exception) -> Response:
         # Nobody's body is waited for without a slot; who was refused one is not waited for at all.

@@ -174,7 +174,7 @@ CAS_MAX_UPLOAD_BYTES = env.int(
     shown="100 GiB",
     unit="bytes",
     at_least=0,
-    help="largest artifact; 0: no limit",
+    help="largest artifact; 0, or more than that: 5 TiB",
 )
 CAS_UPLOAD_EXPIRES_HOURS = env.float(
     "CAS_UPLOAD_EXPIRES_HOURS",

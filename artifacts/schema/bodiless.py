@@ -61,8 +61,7 @@ def _progress(delete: _Document, patch: _Document) -> _Document:
 
 
 def _abilities() -> _Document:
-    headers = {name: described(name) for name in ("Tus-Version", "Tus-Extension", "Tus-Resumable")}
-    headers["Tus-Max-Size"] = described("Tus-Max-Size", required=False)
+    headers = {name: described(name) for name in ("Tus-Version", "Tus-Extension", "Tus-Resumable", "Tus-Max-Size")}
     return {
         "operationId": "resumable_abilities",
         "summary": "What this server can do",

@@ -64,7 +64,7 @@ _ANSWER: dict[str, Header] = {
     "Tus-Resumable": ({"type": "string", "enum": [VERSION]}, "The version of tus.", VERSION),
     "Tus-Version": (_TEXT, "The versions of tus that the server speaks.", VERSION),
     "Tus-Extension": (_TEXT, "The extensions of tus that the server has.", EXTENSIONS),
-    "Tus-Max-Size": (_NUMBER, "Bytes of the largest upload; absent when there is no limit.", "107374182400"),
+    "Tus-Max-Size": (_NUMBER, "Bytes of the largest upload.", "107374182400"),
     "Upload-Offset": (_NUMBER, "Bytes that the server has.", "5"),
     "Upload-Length": (_NUMBER, "Bytes of the whole artifact.", "5"),
     "Upload-Metadata": (_TEXT, "As the upload was begun with.", "filename aGVsbG8udHh0"),

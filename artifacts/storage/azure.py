@@ -106,16 +106,12 @@ class AzureStore(ObjectStore):
             answer = blob.start_copy_from_url(self.blob(source).url, **({} if replace else _UNLESS_THERE))
         except (ResourceExistsError, ResourceModifiedError):
             return False
-        status, pause, deadline = answer["copy_status"], 0.1, time.monotonic() + COPY_SECONDS
-        while status == "pending" and time.monotonic() < deadline:
-            time.sleep(pause)
-            pause = min(2 * pause, 5)
-            status = blob.get_blob_properties().copy.status
-        if status == "pending":
-            blob.abort_copy(answer["copy_id"])
-        if status != "success":
-            blob.delete_blob()
-            raise StorageError("The storage failed to copy the upload to its place.")
+        try:
+            if _wait_for_copy(blob, answer["copy_status"]) != "success":
+                raise StorageError("The storage failed to copy the upload to its place.")
+        except BaseException:
+            _drop_copy(blob, answer["copy_id"])
+            raise
         return True
 
     def remove(self, key: str) -> None:
@@ -175,6 +171,28 @@ class _Reader:
 
     def close(self) -> None:
         self._download = io.BytesIO()
+
+
+def _wait_for_copy(blob: Any, status: str) -> str:
+    """The status in which a copy ends, "pending" when that takes too long."""
+    pause, deadline = 0.1, time.monotonic() + COPY_SECONDS
+    while status == "pending" and time.monotonic() < deadline:
+        time.sleep(pause)
+        pause = min(2 * pause, 5)
+        status = blob.get_blob_properties().copy.status
+    return status
+
+
+def _drop_copy(blob: Any, copy_id: str) -> None:
+    """Leave nothing of a copy that has not arrived: its blob is empty, and in the way of every other upload."""
+    try:
+        blob.abort_copy(copy_id)
+    except HttpResponseError as error:
+        if _code(error) != "NoPendingCopyOperation":
+            raise
+    found = blob.get_blob_properties()
+    if found.copy.status not in (None, "success"):  # one that has arrived after all may have been found by others
+        blob.delete_blob(etag=found.etag, match_condition=MatchConditions.IfNotModified)
 
 
 def _check_missing(error: HttpResponseError) -> None:

@@ -28,11 +28,15 @@ class GoogleStore(ObjectStore):
 
     def __init__(self, storage: Any, patience: Patience) -> None:
         super().__init__(storage.location)
-        if isinstance(storage.credentials, dict):  # as they come from a location: the JSON of a key file
+        has_key = isinstance(storage.credentials, dict)  # as it comes from a location: the JSON of a key file
+        if has_key:
             storage.credentials = Credentials.from_service_account_info(storage.credentials)  # type: ignore[no-untyped-call]
         self._storage = storage
         self._bucket = storage.bucket
         prepare(storage.client._http)
+        tokens = getattr(storage.client._http, "_auth_request_session", None)
+        if has_key and tokens is not None:  # the machine's own tokens come from a cloud's metadata address
+            prepare(tokens)
         self._session = prepare(requests.Session())
         self._timeout = (patience.connect, patience.read)
         self._retries = patience.retries

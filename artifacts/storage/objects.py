@@ -77,7 +77,7 @@ class ObjectStore(Store):
         """Objects whose key begins with `prefix`, in order, perhaps only those after the key `after`."""
 
     def abandoned(self, before: datetime) -> int:
-        """Abort uploads in parts that were begun before then, where the service keeps them; how many."""
+        """Abort uploads in parts that were last written before then, where the service keeps them; how many."""
         return 0
 
     def errors(self) -> AbstractContextManager[None]:

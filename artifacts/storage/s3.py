@@ -201,10 +201,27 @@ class S3Store(ObjectStore):
         for page in pages:
             for upload in page.get("Uploads", ()):
                 name = upload["Key"].removeprefix(self.root)
-                if upload["Initiated"] < before and name.startswith((PREFIX, INCOMING)):
+                if name.startswith((PREFIX, INCOMING)) and self._is_abandoned(upload, before):
                     self._abort(upload["Key"], upload["UploadId"])
                     count += 1
         return count
+
+    def _is_abandoned(self, upload: dict[str, Any], before: datetime) -> bool:
+        """Whether neither it nor any of its parts is younger; False also when it has ended."""
+        if upload["Initiated"] >= before:
+            return False
+        pages = self._client.get_paginator("list_parts").paginate(
+            **self._bucket,
+            Key=upload["Key"],
+            UploadId=upload["UploadId"],
+            PaginationConfig={"PageSize": self.page_size},
+        )
+        try:
+            return all(part["LastModified"] < before for page in pages for part in page.get("Parts", ()))
+        except ClientError as error:
+            if _code(error) != "NoSuchUpload":
+                raise
+            return False
 
     def _abort(self, full_key: str, upload_id: str) -> None:
         try:

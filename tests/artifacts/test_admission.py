@@ -14,6 +14,7 @@ from artifacts.admission import NOBODY, Slots
 from artifacts.exceptions import Busy
 from artifacts.models import Location
 from artifacts.services import AT_ONCE
+from artifacts.storage import open_store
 from artifacts.tokens import DOWNLOADER
 from casproject import forms
 from tests.factories import ORGANIZATION, bearer, digest_of
@@ -110,6 +111,25 @@ def test_what_moves_no_artifact_needs_no_slot(client: Client, root: Path, slots:
     held = [slots.take(str(ORGANIZATION)) for _ in range(6)]
     assert client.head(URL, headers=bearer()).status_code == 200
     assert client.get(f"{URL}/describe", headers=bearer()).status_code == 200
+    assert slots.taken == len(held)
+
+
+@pytest.mark.django_db
+def test_head_that_finishes_an_upload_or_waits_for_it_takes_a_slot(
+    client: Client, location: Location, root: Path, slots: Slots
+) -> None:
+    headers = {**bearer(), "Tus-Resumable": "1.0.0"}
+    begun = client.generic("POST", "/uploads/", headers={**headers, "Upload-Length": str(len(CONTENT))})
+    partial = open_store(location).partial(begun["Location"].split("/")[-1])
+    held = [slots.take(str(ORGANIZATION)) for _ in range(6)]
+    assert client.head(begun["Location"], headers=headers)["Upload-Offset"] == "0"
+    partial.append(0, CONTENT)
+    answer = client.head(begun["Location"], headers=headers)
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+    assert slots.taken == len(held)
+    held.pop().release()
+    answer = client.head(begun["Location"], headers=headers)
+    assert (answer.status_code, answer["Content-Location"]) == (200, URL)
     assert slots.taken == len(held)
 
 

@@ -100,6 +100,11 @@ class _SlowCopy:
         return found
 
     def abort_copy(self, copy_id: str) -> None:
+        if self._states[0] != "pending":
+            error = HttpResponseError("There is no pending copy.")
+            error.error_code = "NoPendingCopyOperation"  # type: ignore[attr-defined]  # as the SDK sets it
+            raise error
+        self._states = ["aborted"]
         self.aborted = True
 
 
@@ -117,6 +122,37 @@ def test_copy_is_waited_for(store: AzureStore, monkeypatch: pytest.MonkeyPatch, 
     assert slow.aborted == (state == "pending")
     monkeypatch.undo()
     assert store.stat(LARGE_DIGEST) is None
+
+
+class _Breaking(_SlowCopy):
+    """The first look at its copy breaks off; the next ones find the state `after`."""
+
+    def __init__(self, blob: Any, error: BaseException, after: str) -> None:
+        super().__init__(blob, [after])
+        self._error: BaseException | None = error
+
+    def get_blob_properties(self) -> Any:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        return super().get_blob_properties()
+
+
+@pytest.mark.parametrize("error", [HttpResponseError("no"), KeyboardInterrupt()], ids=["service", "process"])
+@pytest.mark.parametrize("after", ["pending", "failed", "success"])
+def test_copy_that_is_not_waited_for_leaves_nothing_in_the_way(
+    store: AzureStore, monkeypatch: pytest.MonkeyPatch, error: BaseException, after: str
+) -> None:
+    """But one that has arrived by then stays: others may have found it."""
+    blob_of = store.blob
+    breaking = _Breaking(blob_of(str(LARGE_DIGEST)), error, after)
+    monkeypatch.setattr(store, "blob", lambda key: breaking if key == str(LARGE_DIGEST) else blob_of(key))
+    with pytest.raises((StorageError, KeyboardInterrupt)):
+        put(store, LARGE)
+    assert breaking.aborted == (after == "pending")
+    monkeypatch.undo()
+    assert (store.stat(LARGE_DIGEST) is not None) == (after == "success")
+    assert put(store, LARGE) == (after != "success")
 
 
 def test_blob_whose_copy_has_not_arrived_is_not_there(store: AzureStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -209,6 +209,33 @@ def test_upload_in_parts_that_is_young_is_not_swept(store: S3Store, service: S3S
         assert staged.place(LARGE_DIGEST) is True
 
 
+def test_upload_in_parts_that_grows_is_not_swept(store: S3Store, service: S3Service, bucket: str) -> None:
+    """Begun long ago, as all of moto's were; of its parts only the last is young."""
+    cut = datetime.now(UTC) - timedelta(minutes=1)
+
+    def age(parsed: dict[str, Any], **_: object) -> None:
+        for part in parsed.get("Parts", ()):
+            if part["PartNumber"] == 1:
+                part["LastModified"] = cut - timedelta(days=1)
+
+    store._client.meta.events.register("after-call.s3.ListParts", age)
+    store.page_size = 1
+    with store.stage(LARGE_DIGEST) as staged:
+        staged.write(LARGE + bytes(8 * MIB))
+        assert store.sweep(cut) == 0
+        assert service.unfinished(bucket) == 1
+        assert store.sweep(datetime.now(UTC) + timedelta(minutes=1)) == 1
+        assert service.unfinished(bucket) == 0
+
+
+def test_upload_in_parts_that_ends_while_it_is_looked_at_is_no_error(
+    store: S3Store, service: S3Service, bucket: str
+) -> None:
+    service.client().create_multipart_upload(Bucket=bucket, Key=str(DIGEST))
+    answering(store, 404, "NoSuchUpload", 1, lambda request: request.method == "GET" and "uploadId=" in request.url)
+    assert store.sweep(datetime.now(UTC)) == 0
+
+
 def test_wrong_credentials_are_a_storage_error(tmp_path: Path) -> None:
     service = S3Service(tmp_path, INITIAL_NO_AUTH_ACTION_COUNT="1")
     service.start()

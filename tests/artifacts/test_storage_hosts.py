@@ -1,11 +1,16 @@
 """Where a storage may be, told when a location is saved and when it is connected to."""
 
+import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from django.core.exceptions import ValidationError
 from pytest_django import Settings
 
@@ -59,6 +64,7 @@ def test_machine_itself_and_metadata_are_refused(url: str) -> None:
         {"custom_domain": "127.0.0.1:10000"},
         {"connection_string": "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;AccountName=x"},
         {"client_options": {"api_endpoint": "http://169.254.169.254"}},
+        {"credentials": {"token_uri": "http://169.254.169.254/token"}},
     ],
 )
 def test_host_is_found_wherever_an_option_has_it(options: dict[str, Any]) -> None:
@@ -146,6 +152,40 @@ def test_name_that_leads_inside_is_not_connected_to(listener: socket.socket) -> 
     with pytest.raises(StorageError):
         store.stat(digest_of(b""))
     assert not has_had_bytes(listener)
+
+
+@pytest.fixture(scope="module")
+def google_key() -> dict[str, str]:
+    """A service account's key file, without its `token_uri`."""
+    key = rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return {"type": "service_account", "client_email": "cas@tests.test", "private_key": key.decode()}
+
+
+def test_token_is_not_asked_for_inside(listener: socket.socket, google_key: dict[str, str]) -> None:
+    key = {**google_key, "token_uri": f"http://rebound.test:{listener.getsockname()[1]}/token"}
+    options = {"bucket_name": "b", "project_id": "p", "credentials": key, **ONCE}
+    store = open_store(Location(name="x", backend="GCS", options=options))
+    with ThreadPoolExecutor(1) as pool:
+        had_bytes = pool.submit(has_had_bytes, listener)
+        with pytest.raises(HostNotAllowed):
+            store.stat(digest_of(b""))
+        assert not had_bytes.result()
+
+
+def test_machine_gets_its_own_token_wherever_it_is_told_to(
+    listener: socket.socket, google_key: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = listener.getsockname()[1]
+    key_file = tmp_path / "key.json"
+    key_file.write_text(json.dumps({**google_key, "token_uri": f"http://127.0.0.1:{port}/token"}))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key_file))
+    store = open_store(Location(name="x", backend="GCS", options={"bucket_name": "b", "project_id": "p", **ONCE}))
+    listener.settimeout(5)
+    with ThreadPoolExecutor(1) as pool:
+        had_bytes = pool.submit(has_had_bytes, listener)
+        with pytest.raises(StorageError):
+            store.stat(digest_of(b""))
+        assert had_bytes.result()
 
 
 def test_name_that_changes_between_looking_and_connecting_gets_no_byte(

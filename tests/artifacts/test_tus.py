@@ -165,9 +165,15 @@ def test_options_tells_what_the_server_can_do_without_a_token(
     assert answer["Tus-Max-Size"] == "1000"
 
 
-def test_options_names_no_limit_where_there_is_none(client: Client, db: None, settings: Settings) -> None:
-    settings.CAS_MAX_UPLOAD_BYTES = 0
-    assert "Tus-Max-Size" not in client.options(f"/uploads/{uuid.uuid4()}")
+@pytest.mark.parametrize("of_server", [0, 10**18])
+def test_length_beyond_any_storages_is_refused_and_options_say_so(
+    tus: Tus, client: Client, settings: Settings, of_server: int
+) -> None:
+    settings.CAS_MAX_UPLOAD_BYTES = of_server
+    assert client.options(f"/uploads/{uuid.uuid4()}")["Tus-Max-Size"] == str(services.LARGEST)
+    assert tus.create(services.LARGEST).status_code == 201
+    assert tus.create(services.LARGEST + 1).status_code == 413
+    assert tus.create(10**18 - 1).status_code == 413
 
 
 def test_browsers_of_configured_origins_may_upload(client: Client, db: None, settings: Settings) -> None:

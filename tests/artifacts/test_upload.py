@@ -12,6 +12,7 @@ from django.dispatch import Signal
 from django.test import Client
 from pytest_django import Settings
 
+from artifacts import services
 from artifacts.models import Artifact, Location
 from artifacts.signals import artifact_deduplicated, artifact_uploaded
 from tests.factories import bearer, digest_of, files_in, stored_at
@@ -129,6 +130,19 @@ def test_smaller_of_both_limits_holds(
     assert len(files_in(root)) == (status == 201)
 
 
+@pytest.mark.parametrize("length", [services.LARGEST + 1, 10**15, 2**63, 10**20 - 1])
+@pytest.mark.parametrize("quota", [None, 2**63 - 1])
+def test_length_beyond_any_storages_is_refused_whatever_the_limits(
+    client: Client, location: Location, settings: Settings, length: int, quota: int | None
+) -> None:
+    settings.CAS_MAX_UPLOAD_BYTES = 0
+    Location.objects.update(quota_bytes=quota)
+    wire: dict[str, Any] = {"wsgi.input": io.BytesIO(), "CONTENT_LENGTH": str(length)}
+    for method, url in (("PUT", URL), ("POST", "/artifacts/")):
+        answer = client.generic(method, url, headers=bearer(), **wire)
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
 class Wire(io.BytesIO):
     """A body on its way; `at_end` happens once its bytes were read."""
 
@@ -170,6 +184,22 @@ def test_upload_overtaken_at_the_last_moment_is_told_so_too(
     assert (answer.status_code, answer.json()["skipped"]) == (200, True)
     assert [(signal, values["size_bytes"]) for signal, values in sent_signals] == [(artifact_deduplicated, 12)]
     assert files_in(root) == [stored_at(root, CONTENT)]
+
+
+def test_upload_whose_twin_repaired_the_artifact_first_tells_its_true_size(
+    client: Client, root: Path, sent_signals: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.put(URL, CONTENT, headers=bearer())
+    stored_at(root, CONTENT).write_bytes(CONTENT[:5])
+
+    def be_overtaken(*args: object, **options: object) -> bool:  # as by who replaced the generation that GCS was told
+        stored_at(root, CONTENT).write_bytes(CONTENT)
+        return False
+
+    monkeypatch.setattr(services, "_place", be_overtaken)
+    answer = client.put(URL, CONTENT, headers=bearer())
+    assert (answer.status_code, answer.json()["skipped"], answer.json()["size_bytes"]) == (200, True, 12)
+    assert [values["size_bytes"] for signal, values in sent_signals if signal is artifact_deduplicated] == [12]
 
 
 def test_database_that_fails_after_the_object_is_placed_costs_its_name_alone(
