@@ -18,7 +18,7 @@ BATCH_DURATION = Histogram(
     "Time from handing a batch of events to NATS to its last ack.",
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
 )
-UNREACHABLE = Counter("cas_publish_unreachable_total", "Batches for which there was no connection to NATS.")
+UNREACHABLE = Counter("cas_publish_unreachable_total", "How often there was no connection to NATS to publish over.")
 
 
 def count_batch(outcomes: Iterable[Outcome], seconds: float) -> None:

@@ -73,13 +73,25 @@ def publish_pending(batches: int = 100) -> bool:
 
     Raises publisher.Unreachable, with nothing claimed, when there is no connection to be had.
     """
-    publisher.connect()
+    connect()
     for _ in range(batches):
         outcomes = publish_batch()
         # None was due, or NATS does not answer, or the stream takes nothing: the sweep will try again.
         if not settles_any(outcomes):
             return False
     return True
+
+
+def connect() -> None:
+    """Make sure that this process has a connection to NATS, and count when there is none to be had.
+
+    Raises publisher.Unreachable.
+    """
+    try:
+        publisher.connect()
+    except publisher.Unreachable:
+        metrics.UNREACHABLE.add(1)
+        raise
 
 
 class _Refusal:

@@ -92,7 +92,7 @@ class Period:
 
 
 def bounds(start: datetime, end: datetime) -> dict[str, str]:
-    return {"from": f"{start.astimezone(UTC):%Y-%m-%dT%H:%MZ}", "to": f"{end.astimezone(UTC):%Y-%m-%dT%H:%MZ}"}
+    return {"from": _to_the_minute(start), "to": _to_the_minute(end)}
 
 
 def preset(key: str, now: datetime | None = None) -> Period:
@@ -108,17 +108,25 @@ def preset(key: str, now: datetime | None = None) -> Period:
 
 
 def custom(first: date, last: date) -> Period:
-    """Whole days (UTC), both included; raises PeriodError when they are too many, or in the wrong order."""
+    """Whole days (UTC), both included.
+
+    Raises PeriodError when they are too many, in the wrong order, or as many do not come before them.
+    """
     if first > last:
         raise PeriodError("The first day must not be after the last.")
     days = (last - first).days + 1
     if days > LONGEST_DAYS:
         raise PeriodError(f"A period has at most {LONGEST_DAYS} days.")
     start = datetime(first.year, first.month, first.day, tzinfo=UTC)
+    length = timedelta(days=days)
     try:
-        end = start + timedelta(days=days)
+        end = start + length
     except OverflowError as error:
         raise PeriodError("There are no such days.") from error
+    try:
+        start - length
+    except OverflowError as error:
+        raise PeriodError("There are no days before these to compare them with.") from error
     return Period(CUSTOM, start, end, Granularity.HOUR if days <= HOURLY_DAYS else Granularity.DAY)
 
 
@@ -174,6 +182,11 @@ def _date(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError as error:
         raise PeriodError("There is no such day.") from error
+
+
+def _to_the_minute(time: datetime) -> str:
+    """RFC 3339, whose years have four digits; those of strftime have as many as they need."""
+    return f"{time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='minutes')}Z"
 
 
 def _day(day: date) -> str:

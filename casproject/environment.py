@@ -29,6 +29,7 @@ _T = TypeVar("_T")
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _ENGINES = {"django.db.backends.postgresql", "django.db.backends.sqlite3"}
 _ENDLESS = 1e9  # seconds, hours, days: what calendars cannot hold
+_HUGE = 2**64  # nothing is counted so far; floats, which ranges are made of, end later
 _TRUE = {"true", "yes", "on", "1", "y", "t"}
 _FALSE = {"false", "no", "off", "0", "n", "f"}
 # Kubernetes tells each pod of a service named "cas" like this, and so overwrites CAS_PORT.
@@ -111,7 +112,7 @@ class Environment:
 
     def int(self, name: _Str, *, default: _Int, help: _Str, shown: _Str = "", unit: _Str = "", **ends: _Float) -> _Int:
         self._declare(name, "whole number", shown or _code(_Str(default)), help, unit=unit, **ends)
-        return self._read(name, default, _Int)
+        return self._read(name, default, _parse_int)
 
     def float(
         self, name: _Str, *, default: _Float, help: _Str, shown: _Str = "", unit: _Str = "", **ends: _Float
@@ -208,6 +209,13 @@ def _parse_bool(text: str) -> bool:
     if text.lower() not in _TRUE | _FALSE:
         raise ValueError
     return text.lower() in _TRUE
+
+
+def _parse_int(text: str) -> int:
+    value = int(text)
+    if abs(value) > _HUGE:
+        raise ValueError
+    return value
 
 
 def _parse_float(text: str) -> float:

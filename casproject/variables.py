@@ -7,6 +7,7 @@ from casproject.environment import LOG_LEVELS, Environment, read_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 CENTURY = 36525  # days
+MINUTE = 1 / 60  # hours
 
 env = Environment()
 
@@ -76,17 +77,19 @@ CAS_CHECKPOINT_KEY = env.str(
 env.section("Web server")
 CAS_HOST = env.str("CAS_HOST", default="127.0.0.1", help="address that the `Procfile`'s web server listens at")
 CAS_PORT = env.int("CAS_PORT", default=8000, at_least=1, at_most=65535, help="and its port")
-CAS_WEB_WORKERS = env.int("CAS_WEB_WORKERS", default=2, at_least=1, help="and its processes")
+CAS_WEB_WORKERS = env.int("CAS_WEB_WORKERS", default=2, at_least=1, at_most=1024, help="and its processes")
 CAS_WEB_THREADS = env.int(
     "CAS_WEB_THREADS",
     default=64,
     at_least=2,
+    at_most=10_000,
     help="threads of a web process; those that transfers may not take answer everything else",
 )
 CAS_MAX_TRANSFERS = env.int(
     "CAS_MAX_TRANSFERS",
     default=48,
     at_least=1,
+    at_most=10_000,
     help="uploads and downloads that a web process takes at once, fewer than its threads; more get 503. Three quarters "
     "for any one organization",
 )
@@ -141,7 +144,8 @@ CAS_SESSION_HOURS = env.float(
     "CAS_SESSION_HOURS",
     default=12,
     unit="hours",
-    above=0,
+    at_least=MINUTE,
+    at_most=CENTURY * 24,
     help="how long a sign-in to the admin holds, however busy somebody is",
 )
 CAS_REQUIRE_TWO_FACTOR = env.bool(
@@ -161,6 +165,7 @@ CAS_HSTS_SECONDS = env.int(
     default=0,
     unit="seconds",
     at_least=0,
+    at_most=CENTURY * 86400,
     help="browsers use HTTPS alone for so long (Strict-Transport-Security); 0: not told",
 )
 CAS_HSTS_SUBDOMAINS = env.bool(
@@ -174,13 +179,14 @@ CAS_MAX_UPLOAD_BYTES = env.int(
     shown="100 GiB",
     unit="bytes",
     at_least=0,
+    at_most=10**18,
     help="largest artifact; 0, or more than that: 5 TiB",
 )
 CAS_UPLOAD_EXPIRES_HOURS = env.float(
     "CAS_UPLOAD_EXPIRES_HOURS",
     default=24.0,
     unit="hours",
-    above=0,
+    at_least=MINUTE,
     at_most=CENTURY * 24,
     help="after which a resumable upload that nobody goes on with is given up, and what uploads left behind is removed",
 )
@@ -201,6 +207,7 @@ CAS_SCRUB_BYTES_PER_SECOND = env.int(
     default=0,
     unit="bytes a second",
     at_least=0,
+    at_most=10**12,
     help="how fast artifacts are read again in the background, to find damage; 0: not at all",
 )
 CAS_SCRUB_EVERY_DAYS = env.float(
@@ -236,7 +243,7 @@ CAS_SWEEP_SECONDS = env.float(
     "CAS_SWEEP_SECONDS",
     default=5.0,
     unit="seconds",
-    above=0,
+    at_least=0.1,
     at_most=86400,
     help="how often beat looks for events whose nudge was lost",
 )
@@ -256,7 +263,7 @@ CAS_SEAL_SECONDS = env.float(
     "CAS_SEAL_SECONDS",
     default=2.0,
     unit="seconds",
-    above=0,
+    at_least=0.1,
     at_most=86400,
     help="how often events are sealed: chained, and counted into the usage totals",
 )
@@ -264,7 +271,7 @@ CAS_CHECKPOINT_SECONDS = env.float(
     "CAS_CHECKPOINT_SECONDS",
     default=60.0,
     unit="seconds",
-    above=0,
+    at_least=1,
     at_most=86400,
     help="how often a checkpoint of the trail is signed and published, while events come",
 )

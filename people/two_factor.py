@@ -3,6 +3,7 @@
 import secrets
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django_otp import devices_for_user
 from django_otp.models import Device
@@ -38,10 +39,12 @@ def verify(user: Any, code: str) -> Device | None:
     return None
 
 
+@transaction.atomic
 def pending(user: Any) -> TOTPDevice:
     """The device that the user is about to add; the same until it is confirmed."""
-    device, _ = TOTPDevice.objects.get_or_create(user=user, confirmed=False, defaults={"name": "authenticator"})
-    return device
+    _lock(user)
+    first = TOTPDevice.objects.filter(user_id=user.pk, confirmed=False).order_by("pk").first()
+    return first or TOTPDevice.objects.create(user=user, confirmed=False, name="authenticator")
 
 
 @transaction.atomic
@@ -52,15 +55,18 @@ def turn_on(user: Any, code: str) -> list[str] | None:
         return None
     device.confirmed = True
     device.save()
+    TOTPDevice.objects.filter(user_id=user.pk, confirmed=False).delete()
     return make_recovery_codes(user)
 
 
 @transaction.atomic
 def make_recovery_codes(user: Any) -> list[str]:
     """New ones in place of all that there were. Each can be used once."""
+    _lock(user)
     # The device stays: a session that one of its codes has verified is verified by it.
-    device, _ = StaticDevice.objects.get_or_create(user=user, defaults={"name": "recovery codes"})
-    device.token_set.all().delete()
+    device = StaticDevice.objects.filter(user_id=user.pk).order_by("pk").first()
+    device = device or StaticDevice.objects.create(user=user, name="recovery codes")
+    StaticToken.objects.filter(device__user_id=user.pk).delete()
     codes = ["".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH)) for _ in range(RECOVERY_CODES)]
     StaticToken.objects.bulk_create(StaticToken(device=device, token=code) for code in codes)
     return codes
@@ -77,3 +83,8 @@ def turn_off(user: Any) -> bool:
     TOTPDevice.objects.filter(user=user).delete()
     StaticDevice.objects.filter(user=user).delete()
     return was_on
+
+
+def _lock(user: Any) -> None:
+    """Until the transaction ends: no constraint keeps two requests from making a device each."""
+    User.objects.select_for_update().get(pk=user.pk)

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.text import smart_split, unescape_string_literal
 
 from audit import event_filters, organizations
+from audit.api_pages import FEW
 from audit.event_filters import EventFilter
 from audit.models import AuditEvent, Organization, State
 from audit.periods import PRESETS
@@ -141,13 +142,24 @@ class EventForm(forms.Form):
             if text.lower().startswith("sha256:"):
                 return NOTHING  # what begins so and is no digest is no name either
         else:
-            if text.lower().startswith("sha256:") or _is_known(digest):
+            if text.lower().startswith("sha256:") or self._is_known(digest):
                 return EventFilter.of({"digest": digest})
             found |= event_filters.begins_with(digest)
         words = Q()
         for word in smart_split(text):
             words &= Q(file_name__icontains=unescape_string_literal(word) if word[0] in "'\"" else word)
         return EventFilter(rest=words | found)
+
+    def _is_known(self, digest: str) -> bool:
+        """Whether to take digits for a digest's of what is seen: they might be part of a file name too."""
+        if len(digest) < _UNMISTAKABLE:
+            return False
+        found = AuditEvent.objects.filter(event_filters.begins_with(digest))
+        if self._seen is None:
+            return found.exists()
+        # Asked for organizations as well, SQLite would read all of theirs. A digest with more events is searched for.
+        among = found.order_by("digest", "occurred_at", "id").values_list("org_id", flat=True)[:FEW]
+        return not self._seen.isdisjoint(among)
 
 
 _HINTS = {
@@ -183,12 +195,6 @@ def _both(one: EventFilter, other: EventFilter) -> EventFilter:
     return replace(
         one, rest=rest, indexed=indexed, unordered=unordered, organization=organization, organizations=organizations
     )
-
-
-def _is_known(digest: str) -> bool:
-    """Whether to take digits for a digest's: they might be part of a file name too."""
-    found = AuditEvent.objects.filter(event_filters.begins_with(digest)).order_by("digest")
-    return len(digest) >= _UNMISTAKABLE and found.exists()
 
 
 def _uuid(text: str) -> UUID | None:

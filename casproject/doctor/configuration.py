@@ -1,5 +1,6 @@
 """What is configured, with secrets masked, and what the system checks say of it."""
 
+import re
 from collections.abc import Iterator
 
 from django.core import checks
@@ -11,6 +12,8 @@ from casproject.variables import env
 PART = "settings"
 MASK = "********"
 
+_NEXT = re.compile(r",\s*(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)  # a password may have commas too
+
 
 def configured() -> dict[str, str]:
     """Each variable that is set, as it may be shown."""
@@ -21,17 +24,19 @@ def _shown(variable: Variable) -> str:
     text = env.text_of(variable.name)
     if variable.is_secret:
         return MASK if text else ""
-    if "URL" in variable.kind:
-        return masked(text)
-    return text
+    if variable.kind == "URLs":
+        return masked_all(text)
+    return masked(text) if variable.kind == "URL" or "://" in text else text
 
 
-def masked(urls: str) -> str:
-    """URLs separated by commas, without what is before an @ or after a ?; one that is none is masked whole."""
-    return ",".join(map(_masked, urls.split(",")))
+def masked_all(urls: str) -> str:
+    """URLs separated by commas, each masked; what follows a comma and is none is masked whole."""
+    parts = [masked(url).partition(",") for url in _NEXT.split(urls)]
+    return ",".join(first + comma + (MASK if comma else "") for first, comma, _ in parts)
 
 
-def _masked(url: str) -> str:
+def masked(url: str) -> str:
+    """A URL without what is before its last @ or after a ?; one that is none is masked whole."""
     if not url:
         return ""
     scheme, separator, rest = url.partition("://")

@@ -344,6 +344,17 @@ def test_a_limited_viewer_sees_theirs_alone(log_in: LogIn, mixture: dict[str, Au
     assert failed.state == State.FAILED
 
 
+def test_a_search_does_not_tell_a_limited_viewer_what_others_have(
+    log_in: LogIn, viewer: Client, mixture: dict[str, AuditEvent]
+) -> None:
+    theirs, digits = log_in(sees=[OTHER]), mixture["small"].digest[:12]
+    named = at(5, org_id=OTHER, file_name=f"{digits}.txt", digest=digest_of(b"named").hex)
+    assert shown(theirs, q=digits) == [named], "as it would be if nobody had such an artifact"
+    assert shown(viewer, q=digits) == [mixture["small"]]
+    same = at(6, org_id=OTHER, file_name="same.txt", digest=mixture["small"].digest)
+    assert shown(theirs, q=digits) == [same]
+
+
 def test_who_is_limited_to_none_sees_nothing(log_in: LogIn, mixture: dict[str, AuditEvent]) -> None:
     assert shown(log_in(sees=[])) == []
 

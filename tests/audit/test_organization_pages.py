@@ -61,6 +61,21 @@ def _usage() -> None:
     seal_all()
 
 
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        ("0001-01-01", "0001-01-01"),
+        ("0001-01-05", "0001-02-01"),
+        ("0001-01-02", "0001-01-02"),
+        ("9999-12-30", "9999-12-30"),
+        ("9999-12-31", "9999-12-31"),
+    ],
+)
+def test_no_page_fails_for_days_at_the_ends_of_the_calendar(everyone: Client, first: str, last: str) -> None:
+    for address in (reverse("admin:index"), LIST, page_of(BIG), page_of(BIG, "usage"), ALL_USAGE):
+        assert everyone.get(address, {"first": first, "last": last}).status_code == 200
+
+
 def listed(client: Client, **query: str) -> list[uuid.UUID]:
     answer = client.get(LIST, query)
     assert answer.status_code == 200

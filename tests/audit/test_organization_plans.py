@@ -9,11 +9,12 @@ import pytest
 from django.db import connection
 
 from audit import organization_events, organization_ranking, organization_usage, organizations, periods
+from audit.admin.event_form import EventForm
 from audit.admin.organization_list import InOrder
 from audit.models import Organization, State
 from audit.organization_ranking import Measure
 from tests.audit.trails import seal_all
-from tests.factories import ORGANIZATION, make_row
+from tests.factories import ORGANIZATION, digest_of, make_row
 
 pytestmark = pytest.mark.django_db
 
@@ -71,6 +72,16 @@ def test_what_is_read_is_read_by_an_index(read: Callable[[], object], index: str
     for sql, plan in plans:
         assert not _WHOLE.search(plan), f"{sql}\n{plan}"
     assert any(index in plan for _, plan in plans)
+
+
+@pytest.mark.parametrize("seen", [None, frozenset([ORGANIZATION, uuid.UUID(int=1)])], ids=["all", "some"])
+def test_whether_digits_are_a_digests_is_asked_by_the_index_of_digests(seen: frozenset[uuid.UUID] | None) -> None:
+    form = EventForm({"q": digest_of(b"content").hex[:12]}, seen)
+    ((sql, plan),) = [each for each in plans_of(form.asked) if "audit_auditevent" in each[0]]
+    assert "LIMIT" in sql
+    assert "audit_artifact" in plan
+    assert "B-TREE" not in plan
+    assert "Sort" not in plan
 
 
 def test_of_events_only_so_many_are_read() -> None:

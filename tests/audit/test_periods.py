@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from audit import periods
+from audit import event_filters, overview, periods
 from audit.models import Granularity
 from audit.periods import PeriodError
 
@@ -76,6 +76,8 @@ def test_three_days_are_shown_by_the_day() -> None:
         ({"first": "2026-W01-1"}, "written as"),
         ({"first": "2026-11-0\u0661"}, "written as"),
         ({"first": "9999-12-31"}, "no such days"),
+        ({"first": "0001-01-01"}, "no days before"),
+        ({"first": "0001-01-05", "last": "0001-02-01"}, "no days before"),
     ],
 )
 def test_what_is_no_period_is_refused_in_words(query: dict[str, str], problem: str) -> None:
@@ -84,6 +86,19 @@ def test_what_is_no_period_is_refused_in_words(query: dict[str, str], problem: s
     shown, said = periods.read(query, NOW)
     assert shown == periods.preset("30d", NOW)
     assert problem in said
+
+
+@pytest.mark.parametrize(("first", "last"), [("0001-01-02", "0001-01-02"), ("9999-12-01", "9999-12-30")])
+def test_first_and_last_days_that_have_a_period_before_them(first: str, last: str) -> None:
+    period = periods.parse({"first": first, "last": last})
+    assert overview.before(period).end == period.start
+    assert periods.parse(period.parameters) == period
+
+
+def test_bounds_of_an_early_year_are_times_too() -> None:
+    bounds = periods.parse({"first": "0987-06-05"}).bounds
+    assert bounds == {"from": "0987-06-05T00:00Z", "to": "0987-06-06T00:00Z"}
+    assert all(event_filters.parse_time(text) for text in bounds.values())
 
 
 def test_longest_period_is_two_years() -> None:

@@ -11,12 +11,12 @@ from typing import Any
 
 import nats as nats_client
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.utils import timezone
 from pytest_django import Settings
 
-from audit import journal, nudge, outbox, publisher
+from audit import journal, metrics, nudge, outbox, publisher
 from audit.answers import Rejected
 from audit.events import Action
 from audit.models import AuditEvent, State
@@ -65,6 +65,35 @@ def test_absent_nats_leaves_rows_as_they_are_until_it_comes(
     untouched = AuditEvent.objects.get()
     assert (untouched.state, untouched.attempts, untouched.due_at) == ("pending", 0, row.due_at)
     assert "NATS is not reachable" in caplog.text
+
+
+def unreachable() -> float:
+    """How often there was no connection to NATS."""
+    return metrics.UNREACHABLE.read()[()][0]
+
+
+def test_each_attempt_without_nats_is_counted_whether_anything_is_due(settings: Settings) -> None:
+    settings.NATS_URL = f"nats://127.0.0.1:{free_port()}"
+    before = unreachable()
+    publish_pending()
+    make_row()
+    publish_pending()
+    assert unreachable() == before + 2
+    with pytest.raises(CommandError, match="NATS is not reachable"):
+        call_command("publish_events")
+    assert unreachable() == before + 3
+
+
+def test_server_that_goes_away_is_counted_and_one_that_is_there_is_not(server: NatsServer) -> None:
+    before = unreachable()
+    make_row()
+    publish_pending()
+    assert unreachable() == before
+    server.stop()
+    wait_until(lambda: not is_connected(), 10, "the connection is lost")
+    make_row()
+    publish_pending()
+    assert unreachable() == before + 1
 
 
 def is_connected() -> bool:

@@ -26,7 +26,7 @@ from audit.models import WorkerBeat
 from audit.nats_probe import matches, may_publish
 from casproject.doctor import broker, configuration, keys, locations, nats
 from casproject.doctor.findings import Finding, Level, Trial, attempt, ok
-from tests.servers import NatsServer
+from tests.servers import BrokerServer, NatsServer
 
 PROJECT = Path(project_settings.BASE_DIR)
 
@@ -294,16 +294,61 @@ def test_whatever_a_part_raises_is_told_without_what_looks_like_a_secret() -> No
 
 
 @pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgres://user:p@ss@host/name?password=x", "postgres://********@host/name?********"),
+        ("postgres://cas:hunter2,part@db/cas", "postgres://********@db/cas"),
+        ("postgres://cas:hunter2,amqp://@db/cas", "postgres://********@db/cas"),
+        ("redis://:hun/ter?2#,@redis/0", "redis://********@redis/0"),
+        ("hunter2", "********"),
+        ("hunter2,hunter2@host", "********"),
+        ("", ""),
+    ],
+)
+def test_url_is_masked(url: str, shown: str) -> None:
+    assert configuration.masked(url) == shown
+
+
+@pytest.mark.parametrize(
     ("urls", "shown"),
     [
         ("nats://a:1,tls://b", "nats://a:1,tls://b"),
-        ("postgres://user:p@ss@host/name?password=x", "postgres://********@host/name?********"),
+        ("nats://hunter2@a:1, tls://b", "nats://********@a:1,tls://b"),
+        ("nats://cas:hunter2,part@a,nats://cas:hunter2@b", "nats://********@a,nats://********@b"),
+        ("nats://a,hunter2", "nats://a,********"),
         ("hunter2", "********"),
         ("", ""),
     ],
 )
-def test_urls_are_masked(urls: str, shown: str) -> None:
-    assert configuration.masked(urls) == shown
+def test_urls_are_masked_each(urls: str, shown: str) -> None:
+    assert configuration.masked_all(urls) == shown
+
+
+def test_no_part_of_a_password_is_printed_wherever_commas_are(data_dir: Path, blackhole: str) -> None:
+    address = f"cas:hunter2,part@{blackhole}"
+    done = manage(
+        data_dir,
+        *("doctor", "--timeout", "2"),
+        DATABASE_URL=f"postgres://{address}/cas",
+        CELERY_BROKER_URL=f"redis://{address}/0",
+        NATS_URL=f"nats://{address}",
+        OTEL_EXPORTER_OTLP_ENDPOINT=f"http://{address}",
+    )
+    assert f"DATABASE_URL=postgres://********@{blackhole}/cas\n" in done.stdout
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_broker_is_named_without_its_password(data_dir: Path) -> None:
+    server = BrokerServer(data_dir / "redis")
+    server.start()
+    try:
+        address = f"127.0.0.1:{server.port}"
+        _, findings = doctor(data_dir, CELERY_BROKER_URL=f"redis://default:hunter2,part@{address}/0")
+    finally:
+        server.stop()
+    texts = [finding["text"] for finding in findings if finding["part"] == "broker"]
+    assert f"connected to redis://********@{address}/0" in texts
+    assert "hunter2" not in json.dumps(findings)
 
 
 def test_settings_are_those_that_are_set(monkeypatch: pytest.MonkeyPatch) -> None:

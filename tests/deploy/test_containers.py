@@ -18,6 +18,7 @@ import requests
 import yaml
 from django.conf import settings
 
+from casproject.variables import env
 from devstack.environment import PROJECT
 from tests.servers import free_port
 
@@ -63,6 +64,61 @@ def test_container_of_ours_is_read_only_and_without_privileges(name: str) -> Non
     reaches_out = name in {"web", "worker", "maintenance"}
     assert service["networks"] == (["inside", "outside"] if reaches_out else ["inside"])
     assert "ports" not in service
+
+
+def environment_of(name: str, **given: str) -> dict[str, str]:
+    """What Compose makes of a service's environment, for what stands in deploy/.env."""
+    given = {"CAS_HOST_NAME": "h", "CAS_SECRET_KEY": "s", "CAS_CREDENTIAL_KEYS": "c", **given}
+    given = {"POSTGRES_PASSWORD": "p", "MINIO_PASSWORD": "m", **given}
+
+    def filled(text: str) -> str:
+        return re.sub(r"\$\{(\w+)(?::-([^}]*)|:\?[^}]*)?\}", lambda found: given.get(found[1], found[2] or ""), text)
+
+    variables = COMPOSE["services"][name]["environment"].items()
+    named = {key: given.get(key) if value is None else filled(value) for key, value in variables}
+    return {key: value for key, value in named.items() if value is not None}
+
+
+def test_each_setting_that_an_operator_may_want_is_passed() -> None:
+    of_other_programs = ("The command `cas`, on the same machine", "The development stack")
+    settings = {name for name, each in env.variables.items() if each.section not in of_other_programs}
+    image = set(re.findall(r"^ENV.*?(?=^\w)", DOCKERFILE, re.MULTILINE | re.DOTALL)[0].replace("=", " ").split())
+    nginx = {"CAS_SECURE_COOKIES", "CAS_SSL_REDIRECT", "CAS_HSTS_SECONDS", "CAS_HSTS_SUBDOMAINS"}
+    others = {"CAS_DEBUG", "CAS_PREPARED_STATEMENTS"}  # never here; of a database elsewhere
+    for name in ("worker", "maintenance"):
+        assert (
+            settings - image - nginx - others == environment_of(name, **dict.fromkeys(settings, "1")).keys() & settings
+        )
+
+
+def test_what_the_operator_does_not_set_has_its_default() -> None:
+    for name in OURS:
+        assert set(environment_of(name).values()) >= {"s", "c"}
+        assert not {"AUDIT_RETENTION_DAYS", "CAS_CHECKPOINT_KEY", "NATS_CREDS"} & environment_of(name).keys()
+    assert environment_of("worker")["NATS_URL"] == "nats://nats:4222"
+
+
+def test_only_who_signs_has_the_checkpoint_key() -> None:
+    given = {"CAS_CHECKPOINT_KEY": "/etc/artifact-cas/checkpoint/checkpoint-private.pem", "AUDIT_RETENTION_DAYS": "30"}
+    having = {name for name in OURS if "CAS_CHECKPOINT_KEY" in environment_of(name, **given)}
+    mount = "./checkpoint:/etc/artifact-cas/checkpoint:ro"
+    seeing = {name for name, each in COMPOSE["services"].items() if mount in each.get("volumes", [])}
+    assert having == seeing == {"worker", "maintenance"}
+    assert all(environment_of(name, **given)["AUDIT_RETENTION_DAYS"] == "30" for name in OURS)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_each_container_of_ours_sees_the_public_keys_and_the_files_for_nats(name: str) -> None:
+    mounts = COMPOSE["services"][name]["volumes"]
+    assert {"./keys:/etc/artifact-cas/keys:ro", "./nats:/etc/artifact-cas/nats:ro"} <= set(mounts)
+
+
+def test_folders_of_keys_are_in_no_repository() -> None:
+    mounts = [mount for each in COMPOSE["services"].values() for mount in each.get("volumes", [])]
+    folders = {mount.split(":")[0].removeprefix(".") for mount in mounts if re.match(r"\./\w+:", mount)}
+    ignored = (PROJECT / ".gitignore").read_text().splitlines()
+    assert folders == {"/keys", "/nats", "/checkpoint"}
+    assert {f"/deploy{folder}/" for folder in folders} <= set(ignored)
 
 
 def test_nginx_gets_the_configuration_that_is_tested() -> None:
@@ -113,7 +169,8 @@ def environment(data: Path, **more: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["var/development.env", "tests/settings.py", ".git/config", ".venv/x", "deploy/keys/k"]
+    "name",
+    ["var/development.env", "tests/settings.py", ".git/config", ".venv/x", "deploy/keys/k", "deploy/checkpoint/k"],
 )
 def test_image_has_no(name: str) -> None:
     lines = [line for line in (PROJECT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]

@@ -185,6 +185,22 @@ def test_errors_of_the_server_pass(
     assert codes(get(session, nginx, tenant, b"small")) == (502, "artifact_corrupt", problem)
 
 
+@pytest.mark.parametrize("path", ["/artifacts", "/artifacts/", "/uploads", "/uploads/"])
+def test_large_upload_passes_with_and_without_a_slash(
+    nginx: Nginx, session: requests.Session, tenant: Tenant, path: str
+) -> None:
+    content = os.urandom(4 * MIB)
+    headers = tenant.headers(UPLOADER)
+    if path.startswith("/uploads"):
+        headers |= {"Tus-Resumable": "1.0.0", "Upload-Length": str(len(content))}
+        headers["Content-Type"] = "application/offset+octet-stream"
+    before = len(nginx.spooled())
+    answer = session.post(f"{nginx.url}{path}", content, headers=headers, timeout=SECONDS)
+    assert answer.status_code == 201, answer.text
+    assert get(session, nginx, tenant, content).content == content
+    assert len(nginx.spooled()) == before
+
+
 @pytest.mark.parametrize("size", [1000, 100 * MIB])
 def test_refused_upload_of_an_eager_client_gets_its_answer(
     stack: LiveStack, nginx: Nginx, session: requests.Session, size: int

@@ -17,6 +17,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from casproject.variables import env
 from people import tasks, throttle
 from people.models import SignInFailures
 from tests.people.conftest import PASSWORD, acts, is_in
@@ -41,6 +42,21 @@ def test_who_signs_in_and_out_is_in_the_trail(person: Make, sign_in: Enter) -> N
     client.post("/admin/logout/")
     assert not is_in(client)
     assert len(acts("CASUserSignedOut")) == 1
+
+
+def test_the_shortest_and_the_longest_session_that_may_be_set_hold(
+    person: Make, sign_in: Enter, settings: Settings
+) -> None:
+    person()
+    ends = env.variables["CAS_SESSION_HOURS"]
+    assert ends.at_least is not None
+    assert ends.at_most is not None
+    for hours, least in ((ends.at_least, timedelta(seconds=59)), (ends.at_most, timedelta(days=36500))):
+        settings.SESSION_COOKIE_AGE = int(hours * 3600)
+        client = sign_in()
+        assert is_in(client)
+        session = Session.objects.get(pk=client.cookies[settings.SESSION_COOKIE_NAME].value)
+        assert session.expire_date - timezone.now() > least
 
 
 def test_a_wrong_password_is_in_the_trail_and_never_itself(person: Make, sign_in: Enter) -> None:

@@ -3,14 +3,18 @@
 import base64
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connections
 from django.test import Client
 from django_otp.oath import totp
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from pytest_django import Settings
 
+from people import two_factor
 from tests.people.conftest import PASSWORD, acts, is_in
 
 pytestmark = pytest.mark.django_db
@@ -56,6 +60,35 @@ def test_it_is_turned_on_with_a_code_of_the_app(ada: User, sign_in: Enter) -> No
     assert codes[0] not in client.get(PAGE).content.decode(), "shown once"
     assert is_in(client)
     assert len(acts("CASUserTwoFactorEnabled")) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_visits_at_once_are_of_one_device(ada: User) -> None:
+    visits = 8
+    start = Barrier(visits)
+
+    def visit(number: int) -> int:
+        start.wait(10)
+        try:
+            return int(two_factor.pending(ada).pk)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(visits) as pool:
+        seen = set(pool.map(visit, range(visits)))
+    assert seen == set(TOTPDevice.objects.values_list("pk", flat=True))
+    assert len(seen) == 1
+
+
+def test_several_devices_that_wait_are_as_good_as_one(ada: User, sign_in: Enter) -> None:
+    client = sign_in()
+    shown, other = (TOTPDevice.objects.create(user=ada, confirmed=False) for _ in range(2))
+    assert client.get(PAGE).status_code == 200
+    code = f"{totp(shown.bin_key):06}"
+    assert client.post(PAGE, {"act": "on", "code": code}).status_code == 200
+    assert is_in(client)
+    assert two_factor.device_of(ada) == shown
+    assert not TOTPDevice.objects.filter(pk=other.pk).exists(), "its key is nobody's"
 
 
 def test_then_the_password_alone_opens_nothing(ada: User, sign_in: Enter) -> None:

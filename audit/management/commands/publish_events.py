@@ -66,7 +66,7 @@ class Command(BaseCommand):
             if retry_failed:
                 summary.retried = events.retry_failed()
             try:
-                publisher.connect()
+                outbox.connect()
                 _publish(summary, events, timezone.now(), org)
             except publisher.Unreachable as error:
                 problem = f"NATS is not reachable: {error}."
