@@ -231,6 +231,9 @@ def _describe(client: Client) -> None:
         ("attachment; filename*=UTF-8''C%3A%5CWindows%5Cevil.exe", "evil.exe"),
         ('attachment; filename="/absolute"', "absolute"),
         ('attachment; filename=".bashrc"', "bashrc"),
+        ('attachment; filename=" .envrc"', "envrc"),
+        ("attachment; filename*=UTF-8''%C2%A0.%09.%20.bash_aliases%20", "bash_aliases"),
+        ("attachment; filename*=UTF-8''.%E2%80%AE%20.profile", "profile"),
         ('attachment; filename=".."', DIGEST.replace(":", "-")),
         ('attachment; filename="folder/"', DIGEST.replace(":", "-")),
         ("attachment; filename*=UTF-8''a%00b%1B%5B31mc%0D%0Ad", "ab[31mcd"),
@@ -252,6 +255,13 @@ def test_a_name_the_server_proposes_stays_in_its_folder(tmp_path: Path, disposit
 
 def test_a_name_of_nothing_but_what_is_removed_is_replaced() -> None:
     assert safe_name("...\x00\u202e ", "otherwise") == "otherwise"
+
+
+def test_a_windows_device_is_none_that_dots_were_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as windows:
+        windows.setattr(os, "name", "nt")
+        names = [safe_name(name, "otherwise") for name in ("con", " .con", ".nul.txt", "a<b. . ", "...")]
+    assert names == ["_con", "_con", "_nul.txt", "a_b", "otherwise"]
 
 
 def test_a_part_file_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
