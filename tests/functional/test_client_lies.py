@@ -19,6 +19,7 @@ from artifact_cas_client import (
     exchange,
 )
 from artifact_cas_client.file_names import safe_name
+from artifact_cas_client.placed import Placed
 from artifact_cas_client.retrying import Backoff
 from tests.functional.cas_command import answer_with, lying_server
 from tests.functional.stack import SECONDS
@@ -283,6 +284,64 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> Non
     with lying_server(answer) as (url, _), pytest.raises(FileExistsError):
         Client(url, "token").download(DIGEST, tmp_path / "name")
     assert (tmp_path / "name").read_bytes() == b"mine"
+
+
+def test_two_artifacts_of_one_name_are_not_one_file(tmp_path: Path) -> None:
+    contents = {DIGEST: CONTENT, OTHER: b"other"}
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        digest = handler.path.rsplit("/", 1)[-1]
+        answer_with(handler, 200, contents[digest], Content_Disposition='attachment; filename="name"')
+
+    with lying_server(answer) as (url, _):
+        client = Client(url, "token")
+        write(tmp_path / "name", b"mine")
+        assert client.download(DIGEST, tmp_path, force=True).path == tmp_path / "name"
+        with pytest.raises(FileExistsError, match="another artifact"):
+            client.download(OTHER, tmp_path, force=True)
+        assert client.download(DIGEST, tmp_path, force=True).path == tmp_path / "name"
+        assert [path.name for path in tmp_path.iterdir()] == ["name"]
+        assert (tmp_path / "name").read_bytes() == CONTENT
+        client.download(OTHER, tmp_path / "name", force=True)  # who names the file knows what becomes of it
+        assert (tmp_path / "name").read_bytes() == b"other"
+
+
+def test_two_artifacts_of_one_name_at_once_are_not_one_file(tmp_path: Path) -> None:
+    contents = {DIGEST: CONTENT, OTHER: b"other"}
+    together = threading.Barrier(2)
+    refused: list[str] = []
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        digest = handler.path.rsplit("/", 1)[-1]
+        together.wait(SECONDS)
+        answer_with(handler, 200, contents[digest], Content_Disposition='attachment; filename="name"')
+
+    def download(client: Client, digest: str) -> None:
+        try:
+            client.download(digest, tmp_path, force=True)
+        except FileExistsError:
+            refused.append(digest)
+
+    with lying_server(answer) as (url, _):
+        client = Client(url, "token")
+        threads = [threading.Thread(target=download, args=[client, digest]) for digest in contents]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(SECONDS)
+    assert len(refused) == 1
+    del contents[refused[0]]
+    assert [(tmp_path / "name").read_bytes()] == list(contents.values())
+
+
+def test_a_name_in_other_letters_is_told_from_it_where_the_file_system_does(tmp_path: Path) -> None:
+    placed = Placed()
+    with placed.placing(write(tmp_path / "Name", b"1"), DIGEST, is_proposed=True):
+        pass
+    placed.check(tmp_path / "name", OTHER)
+    (tmp_path / "name").hardlink_to(tmp_path / "Name")  # where it does not, these are one file
+    with pytest.raises(FileExistsError):
+        placed.check(tmp_path / "name", OTHER)
 
 
 def test_a_silent_server_is_not_waited_for_for_ever() -> None:
