@@ -39,7 +39,10 @@ TOUCHED = 60.0  # seconds of receiving, after which the upload's life is prolong
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How an upload stands; `digest` is the artifact's once it is one, and then nothing expires."""
+    """How an upload stands; `digest` is the artifact's once it is one, and then nothing expires.
+
+    `skipped`: whether the artifact was there already; None until then, and when the version before has finished it.
+    """
 
     upload_id: uuid.UUID
     offset: int
@@ -47,6 +50,7 @@ class Progress:
     expires_at: datetime
     metadata: str
     digest: Digest | None
+    skipped: bool | None
 
 
 def begin(
@@ -180,6 +184,7 @@ def _progress(upload: ResumableUpload, offset: int) -> Progress:
         expires_at=upload.expires_at,
         metadata=upload.metadata,
         digest=Digest(upload.result) if upload.result else None,
+        skipped=upload.skipped,
     )
 
 
@@ -227,7 +232,7 @@ def _drop_if_over(upload: ResumableUpload, partial: Partial) -> None:
         partial.discard()
     if row is None:
         raise UploadNotFound
-    upload.result = row.result
+    upload.result, upload.skipped = row.result, row.skipped
 
 
 def _touch(upload: ResumableUpload) -> None:

@@ -99,6 +99,19 @@ def test_the_same_command_goes_on_with_an_upload_that_broke_off(cas: Cas, tenant
     check_stored_once(tenant, content)
 
 
+def test_an_upload_that_another_overtakes_is_told_so(tenant: Tenant, stack: LiveStack, tmp_path: Path) -> None:
+    content = os.urandom(4 * MIB)
+    client = Client(
+        stack.url,
+        token(tenant, UPLOADER),
+        resumable_from=MIB,
+        cache=tmp_path / "cache",
+        progress=At(2 * MIB, lambda: tenant.put(content)),
+    )
+    assert client.upload(write(tmp_path / "file", content)).skipped
+    assert [row["skipped"] for row in tenant.wait_for_published(2)] == [0, 1]
+
+
 def test_an_upload_that_is_known_no_more_is_begun_anew(cas: Cas, tenant: Tenant, stack: LiveStack) -> None:
     content = os.urandom(4 * MIB)
     write(cas.folder / "file", content)

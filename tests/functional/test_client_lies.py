@@ -383,6 +383,30 @@ def test_a_part_file_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: p
         assert requests == []
 
 
+@pytest.mark.parametrize("ends_at", ["POST", "PATCH", "HEAD"])
+@pytest.mark.parametrize("word", ["true", "false", None])
+def test_a_resumable_upload_was_there_when_the_server_says_so(
+    file: Path, tmp_path: Path, ends_at: str, word: str | None
+) -> None:
+    finished = {"Upload_Offset": str(len(CONTENT)), "Content_Location": f"/artifacts/{DIGEST}"}
+    if word:
+        finished["Upload_Skipped"] = word
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        headers = {"Location": "/uploads/one", "Upload_Length": str(len(CONTENT))}
+        if handler.command == ends_at:
+            headers |= finished
+        elif handler.command == "PATCH":
+            return  # no answer: how it ended is told by the next HEAD
+        answer_with(handler, 201 if handler.command == "POST" else 200, b"", **headers)
+
+    with lying_server(answer) as (url, _):
+        client = Client(url, "token", resumable_from=1, cache=tmp_path / "cache")
+        was_there = client.upload(file).skipped
+    # What is finished when it is begun was there, though older servers do not say so.
+    assert was_there == (ends_at == "POST" or word == "true")
+
+
 def test_a_server_that_takes_no_more_of_an_upload_is_given_up(file: Path, tmp_path: Path) -> None:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         if handler.command == "POST":

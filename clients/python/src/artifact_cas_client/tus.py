@@ -40,30 +40,26 @@ class ResumableUpload:
         self._id = self._remembered = cache.find(self._server, source.digest)
         self._offset = 0
         self._told = 0
+        self._skipped = False
 
     def run(self) -> Upload:
         """Upload it; raises CasError, OSError."""
         while True:
             reached = self._offset
             try:
-                was_there = self._step()
+                is_finished = self._step()
             except CasError as error:
                 self._recover(error)
                 continue
-            if was_there is not None:
+            if is_finished:
                 self._cache.drop(self._server, self._source.digest)
-                return Upload(self._source.digest, self._source.size, self._source.file_name, was_there)
+                return Upload(self._source.digest, self._source.size, self._source.file_name, self._skipped)
             if self._offset <= reached:
                 self._backoff.wait(ConnectionFailed("The server takes no more of the upload."))
 
-    def _step(self) -> bool | None:
-        """Look where it stands, then send the rest. Once it is finished: whether the artifact was there before."""
-        if self._id is None:
-            if self._create():
-                return True
-        elif self._look():
-            return False
-        return False if self._send() else None
+    def _step(self) -> bool:
+        """Look where it stands, then send the rest; whether it is finished."""
+        return (self._create() if self._id is None else self._look()) or self._send()
 
     def _recover(self, error: CasError) -> None:
         """Get ready for another attempt after this error, or raise it."""
@@ -97,6 +93,7 @@ class ResumableUpload:
             self._offset = 0
             self._move(0)
             if "Upload-Offset" in answer.headers and self._stands_at(answer):
+                self._skipped = True  # as older servers do not say
                 return True
         self._cache.keep(self._server, self._source.digest, upload_id)
         return False
@@ -129,6 +126,7 @@ class ResumableUpload:
             return False
         if not answer.headers["Content-Location"].endswith(f"/artifacts/{self._source.digest}"):
             raise DigestMismatch("The server has stored something else.")
+        self._skipped = answer.headers.get("Upload-Skipped") == "true"
         return True
 
     def _move(self, position: int) -> None:
