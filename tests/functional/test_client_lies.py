@@ -4,8 +4,10 @@ import hashlib
 import json
 import os
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,9 +19,11 @@ from artifact_cas_client import (
     ServerError,
     Unavailable,
     exchange,
+    retrying,
 )
 from artifact_cas_client.file_names import safe_name
 from artifact_cas_client.placed import Placed
+from artifact_cas_client.resume_cache import ResumeCache
 from artifact_cas_client.retrying import Backoff
 from tests.functional.cas_command import answer_with, lying_server
 from tests.functional.stack import SECONDS
@@ -405,6 +409,67 @@ def test_a_resumable_upload_was_there_when_the_server_says_so(
         was_there = client.upload(file).skipped
     # What is finished when it is begun was there, though older servers do not say so.
     assert was_there == (ends_at == "POST" or word == "true")
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Callable[..., Client]:
+    """A client that has begun a resumable upload of CONTENT earlier."""
+
+    def make(url: str, **options: Any) -> Client:
+        ResumeCache(tmp_path / "cache").keep(url, DIGEST, "one")
+        return Client(url, "token", resumable_from=1, cache=tmp_path / "cache", **options)
+
+    return make
+
+
+@pytest.mark.parametrize("slow", ["HEAD", "PATCH"])
+def test_a_server_that_reads_all_of_an_upload_before_it_answers_is_waited_for(
+    file: Path, begun: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    monkeypatch.setattr(exchange, "ANSWER_BYTES_PER_SECOND", len(CONTENT) // 5)
+    over = threading.Event()
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if handler.command == slow:
+            over.wait(1)
+            return answer_finished(handler)
+        return answer_with(handler, 200, Upload_Offset=str(len(CONTENT) - 1), Upload_Length=str(len(CONTENT)))
+
+    with lying_server(answer) as (url, requests):
+        assert begun(url, retries=0, timeout=0.3).upload(file).digest == DIGEST
+        assert len(requests) == ["HEAD", "PATCH"].index(slow) + 1
+
+
+@pytest.mark.parametrize("is_patient", [True, False])
+def test_an_upload_that_another_request_finishes_is_waited_for_as_long_as_that_may_take(
+    file: Path, begun: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, is_patient: bool
+) -> None:
+    monkeypatch.setattr(retrying, "FIRST", 0.05)
+    if not is_patient:
+        monkeypatch.setattr(exchange, "ANSWER_BYTES_PER_SECOND", len(CONTENT) * 100)
+    busy = [423] * 20
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if busy:
+            answer_with(handler, busy.pop(), Retry_After="0")
+        else:
+            answer_finished(handler)
+
+    with lying_server(answer) as (url, requests):
+        client = begun(url, retries=1, timeout=30 if is_patient else 0.3)
+        if is_patient:
+            assert client.upload(file).digest == DIGEST
+            assert len(requests) == 21
+        else:
+            with pytest.raises(Unavailable):
+                client.upload(file)
+            assert len(requests) < 21
+
+
+def answer_finished(handler: BaseHTTPRequestHandler) -> None:
+    """What a server says of a resumable upload that has become the artifact."""
+    length = str(len(CONTENT))
+    answer_with(handler, 200, Upload_Offset=length, Upload_Length=length, Content_Location=f"/artifacts/{DIGEST}")
 
 
 def test_a_server_that_takes_no_more_of_an_upload_is_given_up(file: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from artifact_cas_client.addresses import Server
 from artifact_cas_client.errors import BadAnswer, Cancelled, CasError, ConnectionFailed, server_error
-from artifact_cas_client.exchange import BLOCK, Body, Exchange, wire
+from artifact_cas_client.exchange import BLOCK, Body, Exchange, patience, wire
 
 MAX_TEXT = 1024**2  # bytes of an answer that is no artifact
 
@@ -67,12 +67,23 @@ class Transport:
                 with suppress(OSError):
                     connection.sock.shutdown(socket.SHUT_RDWR)
 
+    def patience(self, size: int) -> float:
+        """Seconds that an answer may take when the server reads `size` bytes once before it."""
+        return patience(self._timeout, size)
+
     @contextmanager
     def request(
-        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: Body | None = None
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        *,
+        read_before: int = 0,
     ) -> Iterator[Answer]:
         """Send it and give its answer, when that is 2xx.
 
+        `read_before`: bytes that the server may read before it answers; those of the body it always may.
         Raises ServerError, BadAnswer for a redirect, which would show the token to others, ConnectionFailed,
         Cancelled, ConfigurationError, and what reading the body's file and the token raises.
         """
@@ -84,7 +95,7 @@ class Transport:
             self._check_open()  # a connection that is made after `close` is not seen by it
             exchange.send_head(method, self.server.path + path, fields, body)
             self._check_open()
-            answer = Answer(exchange.finish(body))
+            answer = Answer(exchange.finish(body, max(read_before, body.length if body else 0)))
             if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
                 raise _error_in(answer)
             yield answer

@@ -2,6 +2,8 @@
 
 import base64
 import re
+import time
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 
 from artifact_cas_client.errors import (
@@ -41,6 +43,7 @@ class ResumableUpload:
         self._offset = 0
         self._told = 0
         self._skipped = False
+        self._busy_until: float | None = None
 
     def run(self) -> Upload:
         """Upload it; raises CasError, OSError."""
@@ -68,6 +71,8 @@ class ResumableUpload:
             self._forget()
             if not is_remembered:  # else it has expired, or is another organization's
                 self._backoff.wait(_as_transient(error))
+        elif isinstance(error, ServerError) and error.status == HTTPStatus.LOCKED and self._may_be_busy():
+            self._backoff.pause(error)
         elif isinstance(error, ServerError) and error.status == HTTPStatus.CONFLICT:
             self._backoff.wait(_as_transient(error))  # somebody else goes on with the same upload
         else:
@@ -75,8 +80,15 @@ class ResumableUpload:
                 self._forget()
             self._backoff.wait(error)
 
+    def _may_be_busy(self) -> bool:
+        """Whether a request that is finishing the upload, and reads all of it, may be at it yet."""
+        now = time.monotonic()
+        self._busy_until = self._busy_until or now + self._transport.patience(self._source.size)
+        return now < self._busy_until
+
     def _forget(self) -> None:
         self._id = None
+        self._busy_until = None
         self._cache.drop(self._server, self._source.digest)
 
     def _create(self) -> bool:
@@ -99,7 +111,7 @@ class ResumableUpload:
         return False
 
     def _look(self) -> bool:
-        with self._transport.request("HEAD", f"/uploads/{self._id}", _VERSION) as answer:
+        with self._request("HEAD", _VERSION) as answer:
             if answer.headers.get("Upload-Length") != str(self._source.size):
                 raise NotFound(HTTPStatus.NOT_FOUND, "upload_not_found", "The upload is another one.")
             return self._stands_at(answer)
@@ -110,8 +122,14 @@ class ResumableUpload:
         with self._source.path.open("rb") as file:
             file.seek(start)
             body = Body(file, self._source.size - start, lambda count: self._move(self._told + count))
-            with self._transport.request("PATCH", f"/uploads/{self._id}", headers, body) as answer:
+            with self._request("PATCH", headers, body) as answer:
                 return self._stands_at(answer)
+
+    def _request(
+        self, method: str, headers: dict[str, str], body: Body | None = None
+    ) -> AbstractContextManager[Answer]:
+        # Whichever finds that all bytes are there has the server read them all once more.
+        return self._transport.request(method, f"/uploads/{self._id}", headers, body, read_before=self._source.size)
 
     def _stands_at(self, answer: Answer) -> bool:
         """Take over the server's offset; whether the upload is finished, and is what it should be."""
