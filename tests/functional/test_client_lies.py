@@ -21,6 +21,7 @@ from artifact_cas_client import (
     exchange,
     retrying,
 )
+from artifact_cas_client.exit_codes import exit_code
 from artifact_cas_client.file_names import safe_name
 from artifact_cas_client.placed import Placed
 from artifact_cas_client.resume_cache import ResumeCache
@@ -470,6 +471,18 @@ def answer_finished(handler: BaseHTTPRequestHandler) -> None:
     """What a server says of a resumable upload that has become the artifact."""
     length = str(len(CONTENT))
     answer_with(handler, 200, Upload_Offset=length, Upload_Length=length, Content_Location=f"/artifacts/{DIGEST}")
+
+
+def test_a_wrong_digest_that_a_head_tells_of_is_told_as_one(
+    file: Path, tmp_path: Path, begun: Callable[..., Client]
+) -> None:
+    with lying_server(lambda handler: answer_with(handler, 422)) as (url, requests):
+        with pytest.raises(ServerError) as refused:
+            begun(url).upload(file)
+        assert requests == ["HEAD /uploads/one"]
+    assert (refused.value.status, refused.value.code) == (422, "digest_mismatch")
+    assert exit_code(refused.value) == 7
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_server_that_takes_no_more_of_an_upload_is_given_up(file: Path, tmp_path: Path) -> None:

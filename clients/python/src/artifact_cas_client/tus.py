@@ -111,10 +111,16 @@ class ResumableUpload:
         return False
 
     def _look(self) -> bool:
-        with self._request("HEAD", _VERSION) as answer:
-            if answer.headers.get("Upload-Length") != str(self._source.size):
-                raise NotFound(HTTPStatus.NOT_FOUND, "upload_not_found", "The upload is another one.")
-            return self._stands_at(answer)
+        try:
+            with self._request("HEAD", _VERSION) as answer:
+                if answer.headers.get("Upload-Length") != str(self._source.size):
+                    raise NotFound(HTTPStatus.NOT_FOUND, "upload_not_found", "The upload is another one.")
+                return self._stands_at(answer)
+        except ServerError as error:
+            if error.status == HTTPStatus.UNPROCESSABLE_ENTITY:  # it has no body to say so, and the upload is gone
+                detail = "What has come of the upload has another digest."
+                raise ServerError(error.status, DigestMismatch.code, detail) from error
+            raise
 
     def _send(self) -> bool:
         start = self._offset
