@@ -40,6 +40,13 @@ def test_curl_recipes_store_and_fetch(cas: Cas, content: bytes) -> None:
     assert (cas.folder / "artifact").read_bytes() == content
 
 
+def test_the_command_is_installed_from_where_it_is() -> None:
+    """No index has it, and whoever registered its name there would be given tokens."""
+    for page in [PROJECT / "README.md", *PROJECT.glob("docs/*.md"), *PROJECT.glob("clients/**/*.md")]:
+        for where in re.findall(r"pip (?:install|wheel)((?: -\S+| [^\s`#]+)+)", page.read_text()):
+            assert not re.search(r" artifact[-_.]cas[-_.]client(?!\S*\.whl)", where), page
+
+
 def test_ci_recipes_are_yaml_and_their_commands_exist() -> None:
     recipes = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     assert len(recipes) == 2
