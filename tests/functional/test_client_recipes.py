@@ -1,8 +1,11 @@
 """docs/clients.md: the shell recipes do what they say, and the tables are those of the command."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,25 +22,84 @@ from tests.functional.stack import Tenant
 PAGE = (PROJECT / "docs" / "clients.md").read_text()
 CURL = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
 
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
 
 @pytest.fixture
 def cas(tenant: Tenant, tmp_path: Path) -> Cas:
     return Cas(tenant, tmp_path)
 
 
-def run(cas: Cas, script: str, role: str, **variables: str) -> str:
-    environment = {**cas.environment, "CAS_SERVER": cas.url, "CAS_TOKEN": cas.tokens[role], **variables}
-    return subprocess.check_output(["bash", "-euc", script], env=environment, cwd=cas.folder, text=True)
+SHOWN = """\
+#!/bin/bash
+# Notes who may read the header's file, and is curl.
+for argument; do [[ $argument == @* ]] && stat -c %a "${argument#@}" >> "$MODES"; done
+exec "$CURL" "$@"
+"""
 
 
-def test_curl_recipes_store_and_fetch(cas: Cas, content: bytes) -> None:
+@pytest.fixture
+def modes(tmp_path: Path) -> Path:
+    """Permissions of the files that a recipe has had a token in."""
+    return tmp_path / "modes"
+
+
+@pytest.fixture
+def run(cas: Cas, modes: Path, tmp_path: Path) -> Iterator[Run]:
+    """Runs a recipe, as somebody whose files are for all to read; in the end none with a token may be left."""
+    tools, temporary = tmp_path / "tools", tmp_path / "tmp"
+    tools.mkdir()
+    temporary.mkdir()
+    (tools / "curl").write_text(SHOWN)
+    (tools / "curl").chmod(0o755)
+
+    def run(script: str, role: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **cas.environment,
+            "CAS_SERVER": cas.url,
+            "CAS_TOKEN": cas.tokens[role],
+            "CURL": shutil.which("curl") or "",
+            "MODES": str(modes),
+            "PATH": f"{tools}:{os.environ['PATH']}",
+            "TMPDIR": str(temporary),
+            **variables,
+        }
+        command = ["bash", "-euc", f"umask 022\n{script}"]
+        return subprocess.run(command, env=environment, cwd=cas.folder, text=True, capture_output=True, check=False)
+
+    yield run
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"Authorization" in path.read_bytes()]
+
+
+def test_curl_recipes_store_and_fetch(cas: Cas, run: Run, modes: Path, content: bytes) -> None:
     up, down = CURL
     (cas.folder / "sbom.json").write_bytes(content)
-    assert '"skipped":false' in run(cas, up, UPLOADER)
-    assert '"skipped":true' in run(cas, up, UPLOADER)
-    (cas.folder / "artifact.part").write_bytes(content[:1000])
-    run(cas, down, DOWNLOADER, DIGEST=str(digest_of(content)))
+    assert '"skipped":false' in run(up, UPLOADER).stdout
+    assert '"skipped":true' in run(up, UPLOADER).stdout
+    part = cas.folder / f"{digest_of(content).hex}.part"
+    part.write_bytes(content[:1000])
+    assert run(down, DOWNLOADER, DIGEST=str(digest_of(content))).returncode == 0
     assert (cas.folder / "artifact").read_bytes() == content
+    assert not part.exists()
+    assert modes.read_text().split() == ["600"] * 3
+
+
+def test_curl_recipe_goes_on_with_no_other_bytes(cas: Cas, run: Run, tenant: Tenant, content: bytes) -> None:
+    down = CURL[1]
+    tenant.put(content)
+    (cas.folder / f"{digest_of(content).hex}.part").write_bytes(b"x" * 1000)
+    (cas.folder / "artifact.part").write_bytes(b"of another artifact")
+    assert run(down, DOWNLOADER, DIGEST=str(digest_of(content))).returncode != 0
+    assert not (cas.folder / "artifact").exists()
+    assert run(down, DOWNLOADER, DIGEST=str(digest_of(content))).returncode == 0
+    assert (cas.folder / "artifact").read_bytes() == content
+
+
+def test_curl_recipe_that_fails_leaves_no_token(cas: Cas, run: Run) -> None:
+    done = run(CURL[1], UPLOADER, DIGEST=str(digest_of(b"none")))
+    assert done.returncode != 0
+    assert not (cas.folder / "artifact").exists()
 
 
 def test_the_command_is_installed_from_where_it_is() -> None:
