@@ -109,13 +109,34 @@ def test_the_command_is_installed_from_where_it_is() -> None:
             assert not re.search(r" artifact[-_.]cas[-_.]client(?!\S*\.whl)", where), page
 
 
+RECIPES = [yaml.safe_load(recipe) for recipe in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
+
+
 def test_ci_recipes_are_yaml_and_their_commands_exist() -> None:
-    recipes = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-    assert len(recipes) == 2
-    for recipe in recipes:
-        assert yaml.safe_load(recipe)
-        for command in re.findall(r"cas ((?:upload|download) [^|\n]*)", recipe):
-            parser().parse_args(command.strip().replace('"', "").split())
+    github, gitlab = RECIPES
+    lines = [step["run"] for job in github["jobs"].values() for step in job["steps"] if "run" in step]
+    lines += [line for job in gitlab.values() for line in job["script"]]
+    commands = re.findall(r"cas ((?:upload|download) [^|\n]*)", "\n".join(lines))
+    assert len(commands) == 4
+    for command in commands:
+        parser().parse_args(command.strip().replace('"', "").split())
+
+
+def test_github_jobs_have_what_they_install() -> None:
+    for job in RECIPES[0]["jobs"].values():
+        uses = [step.get("uses", "").partition("@")[0] for step in job["steps"]]
+        installed = [number for number, step in enumerate(job["steps"]) if "pip install tools/" in step.get("run", "")]
+        assert len(installed) == 1
+        assert "actions/checkout" in uses[: installed[0]]
+
+
+def test_gitlab_jobs_have_what_they_run_and_each_its_token() -> None:
+    tokens = {name: re.findall(r'--token-file "\$(\w+)"', str(job["script"])) for name, job in RECIPES[1].items()}
+    assert tokens == {"build": ["CAS_UPLOADER_FILE"], "deploy": ["CAS_DOWNLOADER_FILE"]}
+    for job in RECIPES[1].values():
+        assert "variables" not in job  # a project's variables would go before them
+        assert "make" not in str(job["script"]) or not job["image"].endswith("-slim")
+        assert "pip install tools/artifact_cas_client-*.whl" in job["script"]
 
 
 def test_every_option_and_exit_code_is_documented() -> None:
