@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
@@ -13,6 +14,7 @@ import pytest
 
 from artifact_cas_client import (
     BadAnswer,
+    Cancelled,
     Client,
     ConnectionFailed,
     DigestMismatch,
@@ -360,6 +362,34 @@ def test_a_silent_server_is_not_waited_for_for_ever() -> None:
             Client(url, "token", timeout=0.2, retries=1).describe(DIGEST)
         assert len(requests) == 2
         over.set()
+
+
+def test_a_name_that_nobody_resolves_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, over, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def resolve(*_: object, **__: object) -> list[Any]:
+        asked.set()
+        over.wait(SECONDS)
+        return []
+
+    def describe(client: Client) -> None:
+        with pytest.raises(Cancelled):
+            client.describe(DIGEST)
+        ended.set()
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with Client("http://cas.example.com", "token") as client:
+        thread = threading.Thread(target=describe, args=[client])
+        thread.start()
+        assert asked.wait(SECONDS)
+    assert ended.wait(5)
+    over.set()
+    thread.join(SECONDS)
+
+
+def test_what_is_no_name_of_a_host_has_no_connection() -> None:
+    with pytest.raises(ConnectionFailed, match="no name of a host"):
+        Client("http://cas..example.com", "token", retries=0).describe(DIGEST)
 
 
 @pytest.mark.parametrize("size", [10, 60, 100])
