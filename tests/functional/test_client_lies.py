@@ -80,6 +80,30 @@ def test_other_bytes_after_a_resumed_part_are_fetched_once_more(tmp_path: Path) 
     assert (tmp_path / "name").read_bytes() == CONTENT
 
 
+def test_a_whole_part_whose_name_is_given_asks_nobody(tmp_path: Path) -> None:
+    write(tmp_path / f".cas-{DIGEST.removeprefix('sha256:')}.part", CONTENT)
+    with lying_server(lambda handler: answer_with(handler, 500)) as (url, requests):
+        Client(url, "token").download(DIGEST, tmp_path / "name")
+        assert requests == []
+    assert (tmp_path / "name").read_bytes() == CONTENT
+
+
+def test_the_name_of_a_whole_part_is_asked_for_again(tmp_path: Path) -> None:
+    write(tmp_path / f".cas-{DIGEST.removeprefix('sha256:')}.part", CONTENT)
+    failures = [503, 502]
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if failures:
+            answer_with(handler, failures.pop(), Retry_After="0")
+        else:
+            answer_with(handler, 200, Content_Disposition='attachment; filename="name"')
+
+    with lying_server(answer) as (url, requests):
+        assert Client(url, "token").download(DIGEST, tmp_path).path == tmp_path / "name"
+        assert requests == [f"HEAD /artifacts/{DIGEST}"] * 3
+    assert (tmp_path / "name").read_bytes() == CONTENT
+
+
 def test_a_server_that_knows_no_ranges_sends_all_again(tmp_path: Path) -> None:
     bodies = [CONTENT[:300_000], CONTENT]
 

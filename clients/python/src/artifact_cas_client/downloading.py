@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from artifact_cas_client.errors import ServerError
+from artifact_cas_client.errors import CasError, ServerError
 from artifact_cas_client.fetching import Fetch, check_digest
 from artifact_cas_client.file_names import proposed_name, safe_name
 from artifact_cas_client.part_file import PartFile
@@ -59,8 +59,7 @@ class Downloader:
 
     def _fill(self, part: PartFile) -> Path:
         if part.size and part.digest == self._digest:  # it only lacked its name
-            with self._transport.request("HEAD", f"/artifacts/{self._digest}") as answer:
-                return self._resolve(proposed_name(answer.headers.get("Content-Disposition", "")))
+            return self._resolve("" if self._target else self._ask_name())
         fetch = Fetch(self._transport, self._backoff, self._digest, part.size)
         try:
             fetch.open()
@@ -76,6 +75,14 @@ class Downloader:
         finally:
             fetch.close()
         return target
+
+    def _ask_name(self) -> str:
+        while True:
+            try:
+                with self._transport.request("HEAD", f"/artifacts/{self._digest}") as answer:
+                    return proposed_name(answer.headers.get("Content-Disposition", ""))
+            except CasError as error:
+                self._backoff.wait(error)
 
     def _resolve(self, proposed: str) -> Path:
         target = self._target
