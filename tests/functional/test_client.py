@@ -193,6 +193,9 @@ def test_a_token_comes_from_a_file_or_the_environment_alone(cas: Cas, tenant: Te
     assert cas.run("upload", "--token-file", "token", path).code == 0
     assert cas.run("upload", "--token-file", "none", path).code == 1
     assert cas.run("upload", "--token", "secret", path).code == 2
+    (cas.folder / "token").write_bytes("secret".encode("utf-16"))
+    done = cas.run("upload", "--token-file", "token", path)
+    assert (done.code, done.err) == (2, "cas: token: no token, for it is not UTF-8. (invalid_token)\n")
 
 
 @pytest.mark.parametrize("token", ["", "two words", "line\nX-Injected: yes", "ünïcode"])

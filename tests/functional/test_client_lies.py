@@ -466,6 +466,23 @@ def test_a_resumable_upload_was_there_when_the_server_says_so(
     assert was_there == (ends_at == "POST" or word == "true")
 
 
+def test_who_has_no_home_remembers_no_upload(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 9)  # no passwd entry has it
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if handler.command == "POST":
+            answer_with(handler, 201, Location="/uploads/one")
+        else:
+            answer_finished(handler)
+
+    with lying_server(answer) as (url, requests):
+        for _ in range(2):
+            assert Client(url, "token", resumable_from=1).upload(file).digest == DIGEST
+        assert requests == ["POST /uploads/", "PATCH /uploads/one"] * 2
+
+
 @pytest.fixture
 def begun(tmp_path: Path) -> Callable[..., Client]:
     """A client that has begun a resumable upload of CONTENT earlier."""
