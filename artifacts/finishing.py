@@ -19,7 +19,7 @@ from artifacts import services
 from artifacts.digests import Digest
 from artifacts.exceptions import ArtifactError, DigestMismatch, UploadBusy, UploadNotFound
 from artifacts.models import ResumableUpload
-from artifacts.services import Stored
+from artifacts.services import Stored, Uploaded
 from artifacts.storage import ObjectReader, Partial, open_store
 from artifacts.storage.errors import storage_errors
 from artifacts.tokens import Grant
@@ -70,7 +70,7 @@ def partial_of(upload: ResumableUpload) -> Partial:
 def refresh(upload: ResumableUpload) -> None:
     """Read what others may have made of it; raises UploadNotFound."""
     try:
-        upload.refresh_from_db(fields=["result", "was_there", "expires_at"])
+        upload.refresh_from_db(fields=["result", "was_there", "skipped", "expires_at"])
     except ResumableUpload.DoesNotExist as error:
         raise UploadNotFound from error
 
@@ -143,8 +143,9 @@ class _Settling:
         self._upload = upload
         self._ticket: Ticket | None = None
 
-    def defer(self, digest: Digest) -> None:
-        self._upload.result = digest.hex
+    def defer(self, outcome: Uploaded) -> None:
+        self._upload.result = outcome.digest.hex
+        self._upload.skipped = outcome.skipped
         self._upload.expires_at = next_expiry()
         self._ticket = group_commit.defer(_settle, self._upload)
 
@@ -163,7 +164,11 @@ class _Settling:
 def _settle(uploads: Sequence[ResumableUpload]) -> None:
     for upload in uploads:
         ResumableUpload.objects.filter(pk=upload.pk, result="").update(
-            result=upload.result, was_there=upload.was_there, expires_at=upload.expires_at, finishing_until=None
+            result=upload.result,
+            was_there=upload.was_there,
+            skipped=upload.skipped,
+            expires_at=upload.expires_at,
+            finishing_until=None,
         )
 
 

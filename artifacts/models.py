@@ -166,6 +166,7 @@ class ResumableUpload(models.Model):
     metadata = models.TextField(blank=True, help_text="Upload-Metadata, as it came.")
     result = models.CharField(max_length=64, blank=True, help_text="The artifact's digest, once all is done.")
     was_there = models.BooleanField(default=False, help_text="The artifact was there, and no byte was needed.")
+    skipped = models.BooleanField(null=True, blank=True, help_text="Whether the artifact was there when all was done.")
     finishing_until = models.DateTimeField(
         null=True, blank=True, help_text="Somebody makes an artifact of it, and says so again before this time."
     )

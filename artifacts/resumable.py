@@ -40,7 +40,10 @@ TOUCHED = 60.0  # seconds of receiving, after which the upload's life is prolong
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How an upload stands; `digest` is the artifact's once it is one, and then nothing expires."""
+    """How an upload stands; `digest` is the artifact's once it is one, and then nothing expires.
+
+    `skipped`: whether the artifact was there already; None until then, and when the version before has finished it.
+    """
 
     upload_id: uuid.UUID
     offset: int
@@ -48,6 +51,7 @@ class Progress:
     expires_at: datetime
     metadata: str
     digest: Digest | None
+    skipped: bool | None
 
 
 def begin(
@@ -183,6 +187,7 @@ def _progress(upload: ResumableUpload, offset: int) -> Progress:
         expires_at=upload.expires_at,
         metadata=upload.metadata,
         digest=Digest(upload.result) if upload.result else None,
+        skipped=upload.skipped,
     )
 
 
@@ -230,7 +235,7 @@ def _drop_if_over(upload: ResumableUpload, partial: Partial) -> None:
         partial.discard()
     if row is None:
         raise UploadNotFound
-    upload.result = row.result
+    upload.result, upload.skipped = row.result, row.skipped
 
 
 def _touch(upload: ResumableUpload) -> None:

@@ -131,14 +131,14 @@ def commit(
     digest: Digest | None,
     stored: Stored | None,
     limit: int = 0,
-    before_event: Callable[[Digest], object] | None = None,
+    before_event: Callable[[Uploaded], object] | None = None,
     event_id: UUID | None = None,
 ) -> Uploaded:
     """The way every upload ends: its bytes pass into `staged`, verified, and are placed and recorded.
 
     `stored` is what is there under `digest`, and not sound; without `digest` it is looked for when the bytes
-    have told theirs. `before_event` is called when only the event is left to come: what it gives to
-    `group_commit.defer` is committed together with that. `event_id` is for an upload that may end twice, and is to
+    have told theirs. `before_event` is called with the outcome when only the event is left to come: what it gives
+    to `group_commit.defer` is committed together with that. `event_id` is for an upload that may end twice, and is to
     be told once. Raises what `upload` raises.
     """
     hasher = BlockHasher()
@@ -152,9 +152,11 @@ def commit(
         is_placed = not is_there and _place(location, staged, reader, is_replacing=stored is not None)
 
     if is_placed:
+        outcome = Uploaded(reader.digest, reader.size, file_name, skipped=False)
         if before_event:
-            before_event(reader.digest)
-        return _record_stored(grant, location, reader, hasher, file_name, event_id)
+            before_event(outcome)
+        _record_stored(grant, location, outcome, hasher, event_id)
+        return outcome
     # Else it was there, or a twin upload was placed first, perhaps over what was found corrupt.
     twin = stored if is_there else find_stored(location, reader.digest)
     if twin is None:  # placed, and already gone again
@@ -291,18 +293,12 @@ def check_length(length: int | None, limit: int) -> None:
 
 
 def _record_stored(
-    grant: Grant,
-    location: Location,
-    reader: VerifyingReader,
-    hasher: BlockHasher,
-    file_name: str,
-    event_id: UUID | None,
-) -> Uploaded:
-    hashes = hasher.hashes if reader.size > HASHED_BLOCK else []
-    ticket = labels.put(location, reader.digest, reader.size, file_name, hashes)
-    _send(artifact_uploaded, grant, reader.digest, reader.size, file_name, event_id)
-    _wait_for_label(ticket, reader.digest)
-    return Uploaded(reader.digest, reader.size, file_name, skipped=False)
+    grant: Grant, location: Location, outcome: Uploaded, hasher: BlockHasher, event_id: UUID | None
+) -> None:
+    digest, size, file_name = outcome.digest, outcome.size_bytes, outcome.file_name
+    ticket = labels.put(location, digest, size, file_name, hasher.hashes if size > HASHED_BLOCK else [])
+    _send(artifact_uploaded, grant, digest, size, file_name, event_id)
+    _wait_for_label(ticket, digest)
 
 
 def record_skipped(
@@ -310,7 +306,7 @@ def record_skipped(
     stored: Stored,
     file_name: str,
     *,
-    before_event: Callable[[Digest], object] | None = None,
+    before_event: Callable[[Uploaded], object] | None = None,
     event_id: UUID | None = None,
 ) -> Uploaded:
     """An upload of what is there already: told to who listens, and labelled if it was not.
@@ -321,13 +317,13 @@ def record_skipped(
     if stored.label is None:  # its upload may have broken off before it was durable, or be about to
         open_store(stored.location).settle(stored.digest)
         ticket = labels.put_missing(stored.location, stored.digest, stored.object, file_name)
+    outcome = Uploaded(stored.digest, stored.size_bytes, file_name or stored.file_name, skipped=True)
     if before_event:
-        before_event(stored.digest)
-    name = file_name or stored.file_name
-    _send(artifact_deduplicated, grant, stored.digest, stored.size_bytes, name, event_id)
+        before_event(outcome)
+    _send(artifact_deduplicated, grant, stored.digest, stored.size_bytes, outcome.file_name, event_id)
     if ticket:
         _wait_for_label(ticket, stored.digest)
-    return Uploaded(stored.digest, stored.size_bytes, name, skipped=True)
+    return outcome
 
 
 def _wait_for_label(ticket: Ticket, digest: Digest) -> None:

@@ -169,4 +169,6 @@ def _headers(progress: Progress) -> dict[str, str]:
     else:
         headers["Content-Location"] = f"/artifacts/{progress.digest}"
         headers["Repr-Digest"] = progress.digest.as_structured_field()
+    if progress.skipped is not None:
+        headers["Upload-Skipped"] = str(progress.skipped).lower()
     return headers

@@ -169,6 +169,7 @@ CORS_EXPOSE_HEADERS = [
     "Upload-Length",
     "Upload-Metadata",
     "Upload-Offset",
+    "Upload-Skipped",
 ]
 
 REST_FRAMEWORK = {

@@ -7,7 +7,7 @@ from casproject.environment import LOG_LEVELS, Environment, read_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 CENTURY = 36525  # days
-MINUTE = 1 / 60  # hours
+MINUTE = 0.02  # hours, a little more than one
 
 env = Environment()
 

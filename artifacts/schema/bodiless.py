@@ -51,7 +51,7 @@ def _progress(delete: _Document, patch: _Document) -> _Document:
     for response in head["responses"].values():
         response.pop("content", None)
     always = ("Upload-Offset", "Upload-Length", "Tus-Resumable", "Cache-Control")
-    maybe = ("Upload-Expires", "Upload-Metadata", "Content-Location", "Repr-Digest")
+    maybe = ("Upload-Expires", "Upload-Metadata", "Content-Location", "Repr-Digest", "Upload-Skipped")
     head["responses"]["200"] = {
         "description": "How it stands.",
         "headers": {name: described(name) for name in always}

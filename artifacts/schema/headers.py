@@ -69,6 +69,11 @@ _ANSWER: dict[str, Header] = {
     "Upload-Length": (_NUMBER, "Bytes of the whole artifact.", "5"),
     "Upload-Metadata": (_TEXT, "As the upload was begun with.", "filename aGVsbG8udHh0"),
     "Upload-Expires": (_TEXT, "When the upload is given up if nothing comes; absent once it is finished.", _DATE),
+    "Upload-Skipped": (
+        {"type": "string", "enum": ["true", "false"]},
+        "Whether the artifact was there already, once the upload is finished; absent if an older version finished it.",
+        "false",
+    ),
     "X-Request-ID": (_TEXT, "The request's own `X-Request-ID`, or one made for it; the logs have it too.", "5f0c2a41"),
 }
 

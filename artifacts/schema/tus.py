@@ -28,7 +28,7 @@ _BODY = {CONTENT_TYPE: OpenApiTypes.BINARY}
 _FINDING = (UploadNotFound, UploadExpired, UnsupportedVersion)
 _FINISHING = (DigestMismatch, UploadBusy, StorageFull)
 _RECEIVING = (InvalidHeader, IncompleteBody, OffsetMismatch, TooLarge, UnsupportedMediaType)
-_FINISHED = ["Content-Location", "Repr-Digest"]
+_FINISHED = ["Content-Location", "Repr-Digest", "Upload-Skipped"]
 
 
 describe(

@@ -98,6 +98,8 @@ def test_upload_in_two_pieces_becomes_an_artifact(tus: Tus, root: Path, sent_sig
     assert (last.status_code, last["Upload-Offset"]) == (204, "12")
     assert last["Content-Location"] == f"/artifacts/{DIGEST}"
     assert last["Repr-Digest"] == DIGEST.as_structured_field()
+    assert "Upload-Skipped" not in first
+    assert [answer["Upload-Skipped"] for answer in (last, tus.head(address), tus.patch(address, 12))] == ["false"] * 3
     assert stored_at(root, CONTENT).read_bytes() == CONTENT
     assert files_in(root) == [stored_at(root, CONTENT)]
     assert Artifact.objects.get().file_name == "a.txt"
@@ -191,7 +193,9 @@ def test_browsers_of_configured_origins_may_upload(client: Client, db: None, set
     assert "PATCH" in preflight["Access-Control-Allow-Methods"]
     assert set(wanted.split(",")) <= set(preflight["Access-Control-Allow-Headers"].split(", "))
     answer = client.options("/uploads/", headers={"Origin": "https://app.example.com"})
-    assert {"Location", "Upload-Offset", "Content-Location"} <= set(answer["Access-Control-Expose-Headers"].split(", "))
+    assert {"Location", "Upload-Offset", "Upload-Skipped", "Content-Location"} <= set(
+        answer["Access-Control-Expose-Headers"].split(", ")
+    )
 
 
 @pytest.mark.parametrize("version", [None, "", "0.2.2", "1.0.1"])
@@ -408,6 +412,13 @@ def test_empty_upload_is_finished_when_it_is_created(tus: Tus, root: Path) -> No
     assert len(events()) == 1
 
 
+def test_upload_that_the_version_before_has_finished_does_not_tell_how(tus: Tus) -> None:
+    address = tus.start()
+    tus.patch(address, 0, CONTENT)
+    ResumableUpload.objects.update(skipped=None)
+    assert "Upload-Skipped" not in tus.head(address)
+
+
 def test_empty_upload_of_another_digest_is_refused(tus: Tus, root: Path) -> None:
     answer = tus.create(0, Upload_Metadata=encode(digest=str(DIGEST)))
     assert (answer.status_code, answer.json()["code"]) == (422, "digest_mismatch")
@@ -438,7 +449,9 @@ def test_creation_of_what_is_there_needs_no_byte(client: Client, tus: Tus, root:
     answer = tus.create(Upload_Metadata=encode(digest=str(DIGEST), filename="second.txt"))
     assert (answer.status_code, answer["Upload-Offset"]) == (201, "12")
     assert answer["Content-Location"] == f"/artifacts/{DIGEST}"
-    assert tus.head(answer["Location"])["Upload-Offset"] == "12"
+    found = tus.head(answer["Location"])
+    assert found["Upload-Offset"] == "12"
+    assert [answer["Upload-Skipped"], found["Upload-Skipped"]] == ["true", "true"]
     assert events() == [("CASArtifactUploaded", False, "first.txt"), ("CASArtifactUploaded", True, "second.txt")]
 
 
@@ -479,6 +492,7 @@ def test_upload_overtaken_by_a_twin_is_skipped_at_its_end(client: Client, tus: T
     put(client)
     last = tus.patch(address, 5, CONTENT[5:])
     assert (last.status_code, last["Content-Location"]) == (204, f"/artifacts/{DIGEST}")
+    assert [last["Upload-Skipped"], tus.head(address)["Upload-Skipped"]] == ["true", "true"]
     assert events() == [("CASArtifactUploaded", False, "first.txt"), ("CASArtifactUploaded", True, "late.txt")]
     assert files_in(root) == [stored_at(root, CONTENT)]
 
@@ -667,11 +681,12 @@ def test_request_that_finds_another_finishing_waits_for_its_result(
     ResumableUpload.objects.update(finishing_until=timezone.now() + timedelta(seconds=10))
 
     def let_it_finish(seconds: float) -> None:
-        ResumableUpload.objects.update(result=DIGEST.hex, finishing_until=None)
+        ResumableUpload.objects.update(result=DIGEST.hex, skipped=True, finishing_until=None)
 
     monkeypatch.setattr("artifacts.finishing.time.sleep", let_it_finish)
     answer = tus.patch(address, 12)
     assert (answer.status_code, answer["Content-Location"]) == (204, f"/artifacts/{DIGEST}")
+    assert answer["Upload-Skipped"] == "true"
     assert events() == []
 
 
@@ -740,6 +755,7 @@ def test_writer_whose_upload_was_finished_meanwhile_is_told_so(client: Client, t
     address = tus.start()
     late = patch_while(client, address, CONTENT[:5], lambda: tus.patch(address, 0, CONTENT))
     assert late.status_code in {204, 409}
+    assert late.status_code == 409 or late["Upload-Skipped"] == "false"
     assert tus.head(address)["Upload-Offset"] == "12"
     assert files_in(root) == [stored_at(root, CONTENT)]
     assert len(events()) == 1

@@ -140,6 +140,19 @@ def test_a_file_that_exists_is_overwritten_by_force_alone(cas: Cas, tenant: Tena
     assert (cas.folder / "name").read_bytes() == content
 
 
+def test_force_loses_none_of_two_artifacts_of_one_name(cas: Cas, tenant: Tenant, content: bytes) -> None:
+    tenant.put(content, "name")
+    tenant.put(content[1:], "name")
+    digests = [str(digest_of(content)), str(digest_of(content[1:]))]
+    done = cas.run("download", "--force", "--jobs", "1", *digests)
+    assert (done.code, done.out) == (1, f"{digests[0]}  name\n")
+    assert f"cas: {digests[1]}: another artifact was downloaded under this name: name" in done.err
+    assert (cas.folder / "name").read_bytes() == content
+    assert not cas.parts()
+    assert cas.run("download", "--force", digests[1]).code == 0
+    assert (cas.folder / "name").read_bytes() == content[1:]
+
+
 def test_the_servers_refusals_are_told_with_their_code(cas: Cas, content: bytes) -> None:
     digest = str(digest_of(content))
     done = cas.run("download", digest)
@@ -180,6 +193,9 @@ def test_a_token_comes_from_a_file_or_the_environment_alone(cas: Cas, tenant: Te
     assert cas.run("upload", "--token-file", "token", path).code == 0
     assert cas.run("upload", "--token-file", "none", path).code == 1
     assert cas.run("upload", "--token", "secret", path).code == 2
+    (cas.folder / "token").write_bytes("secret".encode("utf-16"))
+    done = cas.run("upload", "--token-file", "token", path)
+    assert (done.code, done.err) == (2, "cas: token: no token, for it is not UTF-8. (invalid_token)\n")
 
 
 @pytest.mark.parametrize("token", ["", "two words", "line\nX-Injected: yes", "ünïcode"])

@@ -2,7 +2,9 @@
 
 import os
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,19 @@ def test_the_same_command_goes_on_with_an_upload_that_broke_off(cas: Cas, tenant
         assert line.carried["up"] - first < 3 * MIB
     assert not cas.remembered()
     check_stored_once(tenant, content)
+
+
+def test_an_upload_that_another_overtakes_is_told_so(tenant: Tenant, stack: LiveStack, tmp_path: Path) -> None:
+    content = os.urandom(4 * MIB)
+    client = Client(
+        stack.url,
+        token(tenant, UPLOADER),
+        resumable_from=MIB,
+        cache=tmp_path / "cache",
+        progress=At(2 * MIB, lambda: tenant.put(content)),
+    )
+    assert client.upload(write(tmp_path / "file", content)).skipped
+    assert [row["skipped"] for row in tenant.wait_for_published(2)] == [0, 1]
 
 
 def test_an_upload_that_is_known_no_more_is_begun_anew(cas: Cas, tenant: Tenant, stack: LiveStack) -> None:
@@ -212,6 +227,63 @@ def test_an_interrupted_upload_can_be_resumed(cas: Cas, tenant: Tenant, stack: L
         line.go_on.set()
         assert cas.run("upload", "--resumable-from", "1M", "file").code == 0
     check_stored_once(tenant, content)
+
+
+def sockets(port: int) -> list[list[str]]:
+    """This machine's connections to a port: their fields in the kernel's table (proc_net_tcp(5))."""
+    table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    return [fields for fields in table if fields[2].endswith(f":{port:04X}")]
+
+
+@contextmanager
+def full_port() -> Iterator[int]:
+    """Takes no connection, nor refuses one: who connects waits."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as held:
+        while True:
+            client = held.enter_context(socket.socket())
+            client.settimeout(0.3)
+            try:
+                client.connect(server.getsockname())
+            except TimeoutError:
+                client.close()
+                break
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_making_of_a_connection(cas: Cas, number: signal.Signals) -> None:
+    with full_port() as port:
+        cas.url = f"http://127.0.0.1:{port}"
+        process = cas.start("describe", "0" * 64)
+        wait_until(lambda: [fields for fields in sockets(port) if fields[3] == "02"], what="it connects")
+        process.send_signal(number)
+        assert process.communicate(timeout=10) == (b"", b"")
+        assert process.returncode == 130
+
+
+def test_an_interrupt_ends_the_making_of_a_tls_connection(cas: Cas) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        cas.url = f"https://127.0.0.1:{server.getsockname()[1]}"
+        process = cas.start("describe", "0" * 64)
+        connection = server.accept()[0]
+        with connection:
+            assert connection.recv(1) == b"\x16"  # a handshake, which is not answered
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=10) == (b"", b"")
+    assert process.returncode == 130
+
+
+def test_a_machine_that_has_gone_is_found_out_while_it_is_waited_for(cas: Cas) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        cas.url = f"http://127.0.0.1:{port}"
+        process = cas.start("describe", "0" * 64)
+        connection = server.accept()[0]
+        with connection:
+            # What is sent is acknowledged; then a timer runs of itself, and it is the one that probes.
+            wait_until(lambda: [fields for fields in sockets(port) if fields[5].startswith("02:")], what="it probes")
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=10)
 
 
 def test_a_server_that_is_away_is_told_so(cas: Cas, tmp_path: Path) -> None:

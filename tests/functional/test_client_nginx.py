@@ -2,15 +2,19 @@
 
 import os
 import re
+import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from artifact_cas_client.addresses import Server
+from artifact_cas_client.connecting import Connection
 from tests.factories import digest_of
 from tests.functional.cas_command import Cas
 from tests.functional.nginx import Nginx
-from tests.functional.stack import LiveStack, Tenant
+from tests.functional.stack import SECONDS, LiveStack, Tenant
 from tests.functional.test_client import write
 
 MIB = 1024**2
@@ -54,6 +58,18 @@ def test_what_is_there_costs_no_body(cas: Cas, nginx: Nginx, tenant: Tenant, siz
     assert [row["skipped"] for row in tenant.rows()] == [1]
     log = (nginx.folder / "artifact-cas.log").read_text()
     assert all(int(length) < 5_000 for length in _REQUEST_LENGTH.findall(log)[-2:])
+
+
+def test_a_connection_that_is_broken_off_sends_nothing_in_the_clear(nginx: Nginx) -> None:
+    tls = ssl.create_default_context(cafile=str(nginx.certificate))
+    connection = Connection(Server.parse(nginx.url), SECONDS, tls, threading.Event())
+    connection.connect()
+    connection.interrupt()
+    assert isinstance(connection.sock, ssl.SSLSocket)
+    assert connection.sock.version()  # it is TLS yet
+    with pytest.raises(OSError, match=r"pipe|EOF"):
+        connection.send(b"secret")
+    connection.close()
 
 
 def test_a_certificate_that_is_not_trusted_ends_it(cas: Cas, content: bytes) -> None:

@@ -8,6 +8,7 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -112,12 +113,19 @@ def _client(options: Namespace, console: Console) -> Client:
 
 def _token(file: str | Path | None) -> str | Callable[[], str]:
     if file is not None:
-        path = Path(file)
-        path.read_text()  # a wrong name is said once, and not for each file
-        return path.read_text
+        read = partial(_read_token, Path(file))
+        read()  # what is wrong is said once, and not for each file
+        return read
     token = os.environ.get("CAS_TOKEN", "")
     require(bool(token.strip()), "No token: set CAS_TOKEN, or give --token-file.")
     return token
+
+
+def _read_token(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: no token, for it is not UTF-8.", "invalid_token") from error
 
 
 def _trust(ca_file: str | None) -> ssl.SSLContext | None:

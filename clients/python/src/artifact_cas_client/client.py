@@ -14,6 +14,7 @@ from artifact_cas_client.digests import parse_digest
 from artifact_cas_client.downloading import Downloader
 from artifact_cas_client.errors import BadAnswer, CasError
 from artifact_cas_client.fetching import Fetch, VerifiedStream
+from artifact_cas_client.placed import Placed
 from artifact_cas_client.progress import Progress, Silent
 from artifact_cas_client.results import Description, Download, Upload
 from artifact_cas_client.resume_cache import ResumeCache, default_folder
@@ -54,6 +55,7 @@ class Client:
         self._resumable_from = max(1, resumable_from)  # nothing at all is sent at once
         self._cache = ResumeCache(Path(cache) if cache is not None else default_folder())
         self._progress = progress or Silent()
+        self._placed = Placed()
         self._uploading: dict[str, threading.Lock] = {}
 
     def __enter__(self) -> Self:
@@ -83,11 +85,14 @@ class Client:
         """Fetch an artifact into a file, or into a folder under the name the server has for it.
 
         The file appears when its bytes are verified. Until then they are in a part file beside it, with which
-        the next call goes on when this one breaks off. Raises CasError, FileExistsError unless `force`, OSError.
+        the next call goes on when this one breaks off. `force` overwrites a file, but under a name of the server's
+        not another artifact that this client has downloaded. Raises CasError, FileExistsError, other OSErrors.
         """
         target = None if path is None else Path(path)
         digest = parse_digest(digest)
-        return Downloader(self._transport, self._backoff(), self._progress, digest, target, force=force).run()
+        return Downloader(
+            self._transport, self._backoff(), self._progress, self._placed, digest, target, force=force
+        ).run()
 
     def open(self, digest: str) -> io.BufferedReader:
         """Read an artifact as a file; close it. At the end of what was not the artifact it raises DigestMismatch."""

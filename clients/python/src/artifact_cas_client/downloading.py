@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from artifact_cas_client.errors import ServerError
+from artifact_cas_client.errors import CasError, ServerError
 from artifact_cas_client.fetching import Fetch, check_digest
 from artifact_cas_client.file_names import proposed_name, safe_name
 from artifact_cas_client.part_file import PartFile
+from artifact_cas_client.placed import Placed
 from artifact_cas_client.progress import Progress
 from artifact_cas_client.results import Download
 from artifact_cas_client.retrying import Backoff
@@ -18,11 +19,20 @@ class Downloader:
     """One artifact on its way to `path`: a file, a folder, or None for the server's name in the current folder."""
 
     def __init__(
-        self, transport: Transport, backoff: Backoff, progress: Progress, digest: str, path: Path | None, *, force: bool
+        self,
+        transport: Transport,
+        backoff: Backoff,
+        progress: Progress,
+        placed: Placed,
+        digest: str,
+        path: Path | None,
+        *,
+        force: bool,
     ) -> None:
         self._transport = transport
         self._backoff = backoff
         self._progress = progress
+        self._placed = placed
         self._digest = digest
         self._force = force
         self._target = None if path is None or path.is_dir() else path
@@ -43,13 +53,13 @@ class Downloader:
             if part.digest != self._digest:
                 part.discard()
                 check_digest(part.digest.removeprefix("sha256:"), self._digest)
-            part.place(target, force=self._force)
+            with self._placed.placing(target, self._digest, is_proposed=self._target is None):
+                part.place(target, force=self._force)
             return Download(self._digest, part.size, target)
 
     def _fill(self, part: PartFile) -> Path:
         if part.size and part.digest == self._digest:  # it only lacked its name
-            with self._transport.request("HEAD", f"/artifacts/{self._digest}") as answer:
-                return self._resolve(proposed_name(answer.headers.get("Content-Disposition", "")))
+            return self._resolve("" if self._target else self._ask_name())
         fetch = Fetch(self._transport, self._backoff, self._digest, part.size)
         try:
             fetch.open()
@@ -66,8 +76,19 @@ class Downloader:
             fetch.close()
         return target
 
+    def _ask_name(self) -> str:
+        while True:
+            try:
+                with self._transport.request("HEAD", f"/artifacts/{self._digest}") as answer:
+                    return proposed_name(answer.headers.get("Content-Disposition", ""))
+            except CasError as error:
+                self._backoff.wait(error)
+
     def _resolve(self, proposed: str) -> Path:
-        target = self._target or self._folder / safe_name(proposed, self._digest.replace(":", "-"))
+        target = self._target
+        if target is None:
+            target = self._folder / safe_name(proposed, self._digest.replace(":", "-"))
+            self._placed.check(target, self._digest)
         self._check_free(target)
         return target
 

@@ -17,7 +17,7 @@ from artifact_cas_client.errors import ConfigurationError, ConnectionFailed
 BLOCK = 256 * 1024
 EXPECT_FROM = 64 * 1024  # bytes of a body; less is sent sooner than it is asked for
 EXPECT_SECONDS = 3.0  # for servers that do not know it
-ANSWER_BYTES_PER_SECOND = 16 * 1024**2  # a server may read an upload once more, or pass it on, before it answers
+ANSWER_BYTES_PER_SECOND = 16 * 1024**2  # how fast a server reads an upload once more, or passes it on, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,11 @@ class Body:
     file: BinaryIO
     length: int
     told: Callable[[int], None]
+
+
+def patience(timeout: float, size: int) -> float:
+    """Seconds that an answer may take when the server reads `size` bytes before it; `timeout` when it reads none."""
+    return timeout + size / ANSWER_BYTES_PER_SECOND
 
 
 class _Lines(io.BufferedReader):
@@ -63,14 +68,16 @@ class Exchange:
                 self._connection.putheader(name, value)
             self._connection.endheaders()
 
-    def finish(self, body: Body | None) -> http.client.HTTPResponse:
-        """Send the body, if the server wants it, and return the answer; raises ConnectionFailed, OSError."""
+    def finish(self, body: Body | None, read_before: int) -> http.client.HTTPResponse:
+        """Send the body, if the server wants it, and return the answer, before which it may read so many bytes.
+
+        Raises ConnectionFailed, OSError.
+        """
         response, is_answered = self._await_word() if _asks_first(body) else (self._new_response(), False)
-        if body is not None:
-            if not is_answered:
-                self._send(body)
-            self._connection.sock.settimeout(self._timeout + body.length / ANSWER_BYTES_PER_SECOND)
+        if body is not None and not is_answered:
+            self._send(body)
         with wire():
+            self._connection.sock.settimeout(patience(self._timeout, read_before))
             head = response.fp
             response.begin()  # passes over `100 Continue`
             if isinstance(head, _Lines) and not head.last:

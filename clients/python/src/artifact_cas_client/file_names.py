@@ -29,10 +29,10 @@ def safe_name(name: str, otherwise: str) -> str:
     """One path component, not hidden, without control characters, short enough; `otherwise` when nothing is left."""
     name = re.split(r"[/\\]", name)[-1]
     name = "".join(char for char in name if char not in _DIRECTIONAL and unicodedata.category(char) not in {"Cc", "Cs"})
+    # A hidden file is one that a shell or a tool may run or read by itself.
+    name = re.sub(r"\A[.\s]+", "", name).rstrip()
     if os.name == "nt":
         name = "".join("_" if char in _WINDOWS else char for char in name).rstrip(". ")
         name = f"_{name}" if _DEVICE.fullmatch(name) else name
-    # A hidden file is one that a shell or a tool may run or read by itself.
-    name = name.lstrip(".").strip()
     name = name.encode()[:MAX_BYTES].decode(errors="ignore")
     return name or otherwise

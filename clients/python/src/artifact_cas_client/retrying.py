@@ -31,5 +31,12 @@ class Backoff:
         if isinstance(error, ServerError) and error.retry_after is not None:
             seconds = max(error.retry_after, seconds) if self._failures else error.retry_after
         self._failures += 1
+        self._sleep(seconds, error)
+
+    def pause(self, error: ServerError) -> None:
+        """Wait for what takes the server its time, and is no failure; raises Cancelled."""
+        self._sleep(max(FIRST, error.retry_after or 0), error)
+
+    def _sleep(self, seconds: float, error: CasError) -> None:
         if self._cancelled.wait(seconds):
             raise Cancelled("The transfer was cancelled.") from error

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -11,8 +10,9 @@ from http import HTTPStatus
 from typing import Any
 
 from artifact_cas_client.addresses import Server
+from artifact_cas_client.connecting import Connection
 from artifact_cas_client.errors import BadAnswer, Cancelled, CasError, ConnectionFailed, server_error
-from artifact_cas_client.exchange import BLOCK, Body, Exchange, wire
+from artifact_cas_client.exchange import BLOCK, Body, Exchange, patience, wire
 
 MAX_TEXT = 1024**2  # bytes of an answer that is no artifact
 
@@ -57,34 +57,43 @@ class Transport:
         self._token = token
         self._timeout = timeout
         self._tls = (tls or ssl.create_default_context()) if server.is_tls else None
-        self._open: set[http.client.HTTPConnection] = set()
+        self._open: set[Connection] = set()
 
     def close(self) -> None:
         """End all requests under way, which then raise Cancelled."""
         self.cancelled.set()
         for connection in list(self._open):
-            if connection.sock is not None:
-                with suppress(OSError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
+            connection.interrupt()
+
+    def patience(self, size: int) -> float:
+        """Seconds that an answer may take when the server reads `size` bytes once before it."""
+        return patience(self._timeout, size)
 
     @contextmanager
     def request(
-        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: Body | None = None
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        *,
+        read_before: int = 0,
     ) -> Iterator[Answer]:
         """Send it and give its answer, when that is 2xx.
 
+        `read_before`: bytes that the server may read before it answers; those of the body it always may.
         Raises ServerError, BadAnswer for a redirect, which would show the token to others, ConnectionFailed,
         Cancelled, ConfigurationError, and what reading the body's file and the token raises.
         """
         fields = {"Authorization": f"Bearer {self._token()}", **(headers or {})}
-        connection = self._connection()
+        connection = Connection(self.server, self._timeout, self._tls, self.cancelled)
         self._open.add(connection)
         exchange = Exchange(connection, self._timeout)
         try:
-            self._check_open()  # a connection that is made after `close` is not seen by it
+            connection.check()  # one that is made after `close` is not seen by it
             exchange.send_head(method, self.server.path + path, fields, body)
-            self._check_open()
-            answer = Answer(exchange.finish(body))
+            connection.check()
+            answer = Answer(exchange.finish(body, max(read_before, body.length if body else 0)))
             if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
                 raise _error_in(answer)
             yield answer
@@ -95,15 +104,6 @@ class Transport:
         finally:
             self._open.discard(connection)
             exchange.close()
-
-    def _check_open(self) -> None:
-        if self.cancelled.is_set():
-            raise Cancelled("The transfer was cancelled.")
-
-    def _connection(self) -> http.client.HTTPConnection:
-        if self._tls is None:
-            return http.client.HTTPConnection(self.server.host, self.server.port, timeout=self._timeout)
-        return http.client.HTTPSConnection(self.server.host, self.server.port, timeout=self._timeout, context=self._tls)
 
 
 def _error_in(answer: Answer) -> CasError:

@@ -2,6 +2,8 @@
 
 import base64
 import re
+import time
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 
 from artifact_cas_client.errors import (
@@ -40,30 +42,27 @@ class ResumableUpload:
         self._id = self._remembered = cache.find(self._server, source.digest)
         self._offset = 0
         self._told = 0
+        self._skipped = False
+        self._busy_until: float | None = None
 
     def run(self) -> Upload:
         """Upload it; raises CasError, OSError."""
         while True:
             reached = self._offset
             try:
-                was_there = self._step()
+                is_finished = self._step()
             except CasError as error:
                 self._recover(error)
                 continue
-            if was_there is not None:
+            if is_finished:
                 self._cache.drop(self._server, self._source.digest)
-                return Upload(self._source.digest, self._source.size, self._source.file_name, was_there)
+                return Upload(self._source.digest, self._source.size, self._source.file_name, self._skipped)
             if self._offset <= reached:
                 self._backoff.wait(ConnectionFailed("The server takes no more of the upload."))
 
-    def _step(self) -> bool | None:
-        """Look where it stands, then send the rest. Once it is finished: whether the artifact was there before."""
-        if self._id is None:
-            if self._create():
-                return True
-        elif self._look():
-            return False
-        return False if self._send() else None
+    def _step(self) -> bool:
+        """Look where it stands, then send the rest; whether it is finished."""
+        return (self._create() if self._id is None else self._look()) or self._send()
 
     def _recover(self, error: CasError) -> None:
         """Get ready for another attempt after this error, or raise it."""
@@ -72,6 +71,8 @@ class ResumableUpload:
             self._forget()
             if not is_remembered:  # else it has expired, or is another organization's
                 self._backoff.wait(_as_transient(error))
+        elif isinstance(error, ServerError) and error.status == HTTPStatus.LOCKED and self._may_be_busy():
+            self._backoff.pause(error)
         elif isinstance(error, ServerError) and error.status == HTTPStatus.CONFLICT:
             self._backoff.wait(_as_transient(error))  # somebody else goes on with the same upload
         else:
@@ -79,8 +80,15 @@ class ResumableUpload:
                 self._forget()
             self._backoff.wait(error)
 
+    def _may_be_busy(self) -> bool:
+        """Whether a request that is finishing the upload, and reads all of it, may be at it yet."""
+        now = time.monotonic()
+        self._busy_until = self._busy_until or now + self._transport.patience(self._source.size)
+        return now < self._busy_until
+
     def _forget(self) -> None:
         self._id = None
+        self._busy_until = None
         self._cache.drop(self._server, self._source.digest)
 
     def _create(self) -> bool:
@@ -97,15 +105,22 @@ class ResumableUpload:
             self._offset = 0
             self._move(0)
             if "Upload-Offset" in answer.headers and self._stands_at(answer):
+                self._skipped = True  # as older servers do not say
                 return True
         self._cache.keep(self._server, self._source.digest, upload_id)
         return False
 
     def _look(self) -> bool:
-        with self._transport.request("HEAD", f"/uploads/{self._id}", _VERSION) as answer:
-            if answer.headers.get("Upload-Length") != str(self._source.size):
-                raise NotFound(HTTPStatus.NOT_FOUND, "upload_not_found", "The upload is another one.")
-            return self._stands_at(answer)
+        try:
+            with self._request("HEAD", _VERSION) as answer:
+                if answer.headers.get("Upload-Length") != str(self._source.size):
+                    raise NotFound(HTTPStatus.NOT_FOUND, "upload_not_found", "The upload is another one.")
+                return self._stands_at(answer)
+        except ServerError as error:
+            if error.status == HTTPStatus.UNPROCESSABLE_ENTITY:  # it has no body to say so, and the upload is gone
+                detail = "What has come of the upload has another digest."
+                raise ServerError(error.status, DigestMismatch.code, detail) from error
+            raise
 
     def _send(self) -> bool:
         start = self._offset
@@ -113,8 +128,14 @@ class ResumableUpload:
         with self._source.path.open("rb") as file:
             file.seek(start)
             body = Body(file, self._source.size - start, lambda count: self._move(self._told + count))
-            with self._transport.request("PATCH", f"/uploads/{self._id}", headers, body) as answer:
+            with self._request("PATCH", headers, body) as answer:
                 return self._stands_at(answer)
+
+    def _request(
+        self, method: str, headers: dict[str, str], body: Body | None = None
+    ) -> AbstractContextManager[Answer]:
+        # Whichever finds that all bytes are there has the server read them all once more.
+        return self._transport.request(method, f"/uploads/{self._id}", headers, body, read_before=self._source.size)
 
     def _stands_at(self, answer: Answer) -> bool:
         """Take over the server's offset; whether the upload is finished, and is what it should be."""
@@ -129,6 +150,7 @@ class ResumableUpload:
             return False
         if not answer.headers["Content-Location"].endswith(f"/artifacts/{self._source.digest}"):
             raise DigestMismatch("The server has stored something else.")
+        self._skipped = answer.headers.get("Upload-Skipped") == "true"
         return True
 
     def _move(self, position: int) -> None:
