@@ -127,7 +127,7 @@ def test_machines_share_servers_and_no_folder_of_their_own(broker: Broker, tmp_p
         nats,
         CELERY_BROKER_URL=broker.url,
         DATABASE_URL=postgres.url,
-        NATS_URL=f"nats://127.0.0.1:{free_port()},{nats.url}",
+        NATS_URL=f"nats://127.0.0.1:1,{nats.url}",
     )
     try:
         postgres.start()

@@ -13,7 +13,7 @@ from tests.factories import digest_of
 from tests.functional.cas_command import Cas, Line, token
 from tests.functional.stack import LiveStack, Tenant
 from tests.functional.test_client import write
-from tests.servers import free_port, wait_until
+from tests.servers import wait_until
 
 MIB = 1024**2
 
@@ -216,7 +216,7 @@ def test_an_interrupted_upload_can_be_resumed(cas: Cas, tenant: Tenant, stack: L
 
 def test_a_server_that_is_away_is_told_so(cas: Cas, tmp_path: Path) -> None:
     write(cas.folder / "file", b"content")
-    cas.url = f"http://127.0.0.1:{free_port()}"
+    cas.url = "http://127.0.0.1:1"
     done = cas.run("upload", "--retries", "1", "file")
     assert (done.code, "connection_failed" in done.err) == (6, True)
     with pytest.raises(ConnectionFailed):
