@@ -39,7 +39,7 @@ def test_everything_comes_once_and_in_order(server: NatsServer) -> None:
 
 
 def test_message_that_was_not_acked_comes_again(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer_module, "ACK_WAIT", 0.1)
+    monkeypatch.setattr(consumer_module, "ACK_WAIT", 1.0)
     fill(server, 2)
     with Consumer(name="reader") as consumer:
         first, second = consumer.read()

@@ -156,6 +156,7 @@ def test_stream_that_takes_nothing_is_left_alone_for_a_while(nats: NatsServer, m
     slept: list[float] = []
     clock = SimpleNamespace(sleep=slept.append, monotonic=time.monotonic, perf_counter=time.perf_counter)
     monkeypatch.setattr(outbox, "time", clock)
+    monkeypatch.setattr(outbox, "REST", 60.0)  # it is not over before the test has looked
     with monkeypatch.context() as patch:
         patch.setattr(publisher, "publish", lambda messages: [Rejected("full")] * len(messages))
         make_row()
