@@ -190,7 +190,7 @@ def test_an_interrupted_download_leaves_what_can_be_resumed(
         process = cas.start("download", str(digest_of(content)))
         wait_until(lambda: cas.parts() and cas.parts()[0].stat().st_size, what="it has begun")
         process.send_signal(number)
-        assert process.communicate(timeout=10) == (b"", b"")
+        assert process.communicate(timeout=60) == (b"", b"")
         assert process.returncode == 130
         assert not (cas.folder / "name").exists()
         line.go_on.set()
@@ -206,7 +206,7 @@ def test_an_interrupted_upload_can_be_resumed(cas: Cas, tenant: Tenant, stack: L
         process = cas.start("upload", "--resumable-from", "1M", "file")
         wait_until(lambda: line.carried["up"] > MIB, what="it has begun")
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=10) == (b"", b"")
+        assert process.communicate(timeout=60) == (b"", b"")
         assert process.returncode == 130
         assert len(cas.remembered()) == 1
         line.go_on.set()
