@@ -12,6 +12,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.dispatch import Signal
 from django.test import Client
+from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker, Settings
 
 from artifacts import locations
@@ -23,6 +24,10 @@ from common import group_commit
 from people.receivers import record_sign_in
 from tests.conformance import violations
 from tests.servers import NatsServer, PostgresServer
+
+# How long an example takes says how busy the machine is.
+hypothesis_settings.register_profile("patient", deadline=None)
+hypothesis_settings.load_profile("patient")
 
 
 def pytest_configure() -> None:

@@ -1,8 +1,10 @@
 """Real servers for tests, each a process of its own on a free port of 127.0.0.1."""
 
 import importlib.util
+import itertools
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -10,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -18,11 +21,30 @@ import psycopg
 BIN = Path(sys.executable).parent
 
 
+PORTS_FROM = "TEST_PORTS_FROM"  # the environment variable with the first port of all workers' ranges
+_PORTS_OF_WORKER = 1000
+
+
+def _ports() -> Iterator[int]:
+    """Those of this test worker, each once in a round, from anywhere in its range.
+
+    Below the range of which the kernel takes ports for whoever connects or asks for any: what is free stays so.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = int(os.environ.get(PORTS_FROM, "10000")) + worker * _PORTS_OF_WORKER
+    start = random.randrange(_PORTS_OF_WORKER)
+    return (first + number % _PORTS_OF_WORKER for number in itertools.count(start))
+
+
+_candidates = _ports()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    for port in itertools.islice(_candidates, _PORTS_OF_WORKER):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def accepts(port: int) -> bool:

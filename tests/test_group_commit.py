@@ -95,14 +95,16 @@ def test_deferred_row_that_nothing_takes_along_is_flushed() -> None:
 def test_database_that_does_not_answer_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "PATIENCE", 0.1)
     group = GroupCommit()
-    is_back = threading.Event()
+    is_hanging, is_back = threading.Event(), threading.Event()
 
     def hang(rows: Sequence[str]) -> None:
-        is_back.wait(10)
+        is_hanging.set()
+        is_back.wait(60)
         insert(rows)
 
     ticket = group.defer(hang, "kept for later")
     group.flush()
+    assert is_hanging.wait(60)  # else what is given up below may be of its group
     with pytest.raises(CommitTimeout):
         ticket.wait(0.2)
     began = time.monotonic()

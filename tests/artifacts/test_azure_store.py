@@ -13,7 +13,6 @@ from artifacts.storage.backends import find_backend
 from tests.artifacts.conftest import Services
 from tests.artifacts.test_object_stores import CONTENT, DIGEST, LARGE, LARGE_DIGEST, QUICK, blocks_of, put, read
 from tests.object_servers import AzureService
-from tests.servers import free_port
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ def test_wrong_credentials_are_a_storage_error(service: AzureService, bucket: st
 @pytest.mark.parametrize("is_silent", [True, False], ids=["silent", "absent"])
 def test_signature_in_addresses_is_in_no_error(is_silent: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1] if is_silent else free_port()
+        port = silent.getsockname()[1] if is_silent else 1
         connection = f"BlobEndpoint=http://127.0.0.1:{port}/a;SharedAccessSignature=sv=2022&sig=hunter2&sp=r"
         store = find_backend("AzureBlob").make_store({"azure_container": "c", "connection_string": connection, **QUICK})
         with pytest.raises(StorageError) as caught:

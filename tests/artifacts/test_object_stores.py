@@ -470,7 +470,7 @@ def test_silent_service_is_given_up_on(
         started = time.monotonic()
         with pytest.raises(StorageError):
             use()
-        assert time.monotonic() - started < 6
+        assert time.monotonic() - started < 20
 
 
 def test_absent_service_is_a_storage_error(
@@ -519,7 +519,7 @@ def test_upload_over_a_slow_line_is_not_given_up_on(
     proxy = CuttingProxy(service.port, limit=100 * MIB, pause=0.03)  # about 2 MiB/s
     for name, value in service.environment(proxy.port).items():
         monkeypatch.setenv(name, value)
-    store = make_store(proxy.port, connect_timeout=0.5, read_timeout=10, max_retries=0)
+    store = make_store(proxy.port, connect_timeout=2, read_timeout=10, max_retries=0)
     content = LARGE[: 9 * MIB]
     assert put(store, content[: 6 * MIB]) is True
     assert put(store, content, digest=digest_of(content)) is True

@@ -1,6 +1,7 @@
 """The folder: order of syncs, twins, failures, and that nothing stays behind."""
 
 import errno
+import gc
 import os
 import stat
 from collections.abc import Callable
@@ -304,12 +305,13 @@ def test_staging_that_fails_leaves_nothing(
 
 def test_no_descriptor_is_left_open(store: FileSystemStore, monkeypatch: pytest.MonkeyPatch) -> None:
     put(store)
+    gc.collect()  # what earlier tests left must not go in between
     before = open_descriptors()
     put(store, replace=True)
     monkeypatch.setattr(os, "fsync", fail_with(errno.EIO))
     with pytest.raises(StorageError):
         put(store)
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 def open_descriptors() -> int:

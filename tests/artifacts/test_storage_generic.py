@@ -1,6 +1,7 @@
 """Any Django storage, and the ways in which some differ."""
 
 import errno
+import gc
 import os
 import shutil
 import tempfile
@@ -195,11 +196,12 @@ def test_data_folder_that_cannot_hold_uploads_is_a_storage_error(settings: Setti
 def test_no_descriptor_is_left_open(settings: Settings) -> None:
     good, full = store_of("VendorStorage", settings), store_of("FullStorage", settings)
     put(good)
+    gc.collect()  # what earlier tests left must not go in between
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     put(good)
     with pytest.raises(StorageFull):
         put(full)
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208
 
 
 @pytest.mark.django_db

@@ -19,7 +19,6 @@ from artifacts.storage import open_store
 from artifacts.storage.probe import probe
 from artifacts.tokens import DOWNLOADER
 from tests.factories import bearer, digest_of
-from tests.servers import free_port
 
 pytestmark = pytest.mark.django_db
 
@@ -138,7 +137,7 @@ def location_at(endpoint: str) -> Location:
 
 @pytest.mark.usefixtures("impatient")
 def test_absent_server_is_a_storage_error(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    location = location_at(f"http://127.0.0.1:{free_port()}")
+    location = location_at("http://127.0.0.1:1")
     open_store(location)  # its settings are right
     for answer in (client.put(URL, CONTENT, headers=bearer(**IN_S3)), client.get(URL, headers=reader())):
         assert (answer.status_code, answer.json()["code"]) == (502, "storage_error")
@@ -155,8 +154,9 @@ def test_server_that_takes_the_connection_and_never_answers_is_a_storage_error(c
     assert (answer.status_code, answer.json()["code"]) == (502, "storage_error")
 
 
-@pytest.mark.usefixtures("impatient", "bucket")  # moto's servers in one process share their buckets
-def test_server_that_went_away_is_a_storage_error_to_a_store_that_knew_it(client: Client) -> None:
+@pytest.mark.usefixtures("bucket")  # moto's servers in one process share their buckets
+def test_server_that_went_away_is_a_storage_error_to_a_store_that_knew_it(client: Client, settings: Settings) -> None:
+    settings.AWS_S3_CLIENT_CONFIG = Config(retries={"max_attempts": 0})  # while it is there, it may take its time
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -34,8 +34,8 @@ def server(tmp_path: Path, settings: Settings) -> Iterator[NatsServer]:
 
 @pytest.fixture
 def prompt_redelivery(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message that was not acked comes again at once."""
-    monkeypatch.setattr(consumer, "ACK_WAIT", 0.2)
+    """A message that was not acked comes again soon."""
+    monkeypatch.setattr(consumer, "ACK_WAIT", 1.0)
 
 
 @pytest.fixture

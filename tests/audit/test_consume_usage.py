@@ -27,7 +27,7 @@ from audit.stream_usage import UsageState
 from audit.usage import Usage
 from tests.audit.streams import STREAM, publish, publish_events, publish_raw, raw, with_stream
 from tests.factories import ORGANIZATION, make_event
-from tests.servers import BIN, NatsServer, free_port, wait_until
+from tests.servers import BIN, NatsServer, wait_until
 
 SECONDS = 90  # a process may take long to start
 OTHER = uuid.UUID("2089bb36-e27b-428b-8009-d015c8737c54")
@@ -289,7 +289,7 @@ def test_wrong_arguments_are_said(arguments: list[str]) -> None:
 
 
 def test_absent_nats_is_said(settings: Settings, tmp_path: Path) -> None:
-    settings.NATS_URL = f"nats://127.0.0.1:{free_port()}"
+    settings.NATS_URL = "nats://127.0.0.1:1"
     with pytest.raises(CommandError, match="NATS: "):
         call_command("consume_usage", "--state", str(tmp_path / "state"))
 

@@ -25,7 +25,7 @@ from audit.models import AuditEvent, State
 from tests.audit.streams import STREAM, publish, publish_events, publish_raw, raw, with_stream
 from tests.audit.test_consume_usage import payloads, with_data
 from tests.factories import ORGANIZATION, make_event, make_row
-from tests.servers import NatsServer
+from tests.servers import NatsServer, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -252,8 +252,12 @@ def test_task_takes_in_what_is_new(server: NatsServer) -> None:
     publish(server.url, b"one")
     tasks.mirror_stream()
     publish(server.url, b"two")
-    tasks.mirror_stream()
-    assert AuditEvent.objects.count() == 2
+
+    def is_taken_in() -> bool:  # a consumer hears of it after the stream has it
+        tasks.mirror_stream()
+        return AuditEvent.objects.count() == 2
+
+    wait_until(is_taken_in, what="the second is taken in")
 
 
 def test_tasks_at_once_take_in_each_message_once(server: NatsServer) -> None:

@@ -18,8 +18,11 @@ from tests.factories import ORGANIZATION, digest_of, make_row
 
 pytestmark = pytest.mark.django_db
 
-MONTH = periods.preset("30d")
 _WHOLE = re.compile(r"Seq Scan|SCAN \w+(?! USING)")
+
+
+def month() -> periods.Period:
+    return periods.preset("30d")
 
 
 def plans_of(read: Callable[[], object]) -> list[tuple[str, str]]:
@@ -55,12 +58,12 @@ def _some() -> None:
 @pytest.mark.parametrize(
     ("read", "index"),
     [
-        (lambda: organization_events.top_artifacts(ORGANIZATION, MONTH), "audit_organization"),
+        (lambda: organization_events.top_artifacts(ORGANIZATION, month()), "audit_organization"),
         (lambda: organization_events.recent_events(ORGANIZATION), "audit_organization"),
-        (lambda: organization_usage.by_organization([ORGANIZATION, uuid.UUID(int=1)], MONTH), "audit_usage_"),
-        (lambda: organization_usage.over_time(ORGANIZATION, MONTH), "audit_usage_"),
-        (lambda: organization_usage.by_location(ORGANIZATION, MONTH), "audit_usage_"),
-        (lambda: organization_ranking.ranked(Measure.MOVED, MONTH), "audit_usage"),
+        (lambda: organization_usage.by_organization([ORGANIZATION, uuid.UUID(int=1)], month()), "audit_usage_"),
+        (lambda: organization_usage.over_time(ORGANIZATION, month()), "audit_usage_"),
+        (lambda: organization_usage.by_location(ORGANIZATION, month()), "audit_usage_"),
+        (lambda: organization_ranking.ranked(Measure.MOVED, month()), "audit_usage"),
         (lambda: organizations.names_of([ORGANIZATION]), "audit_named_organization"),
         (lambda: InOrder(Organization.objects.all(), [], is_reversed=False)[0:3], "audit_organization_name"),
         (lambda: InOrder(Organization.objects.all(), [ORGANIZATION], is_reversed=True)[0:3], "audit_organization_name"),
@@ -86,7 +89,7 @@ def test_whether_digits_are_a_digests_is_asked_by_the_index_of_digests(seen: fro
 
 def test_of_events_only_so_many_are_read() -> None:
     for read in (
-        lambda: organization_events.top_artifacts(ORGANIZATION, MONTH),
+        lambda: organization_events.top_artifacts(ORGANIZATION, month()),
         lambda: organization_events.recent_events(ORGANIZATION),
     ):
         ((sql, plan),) = plans_of(read)

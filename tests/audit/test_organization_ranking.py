@@ -19,7 +19,6 @@ from tests.factories import make_row
 pytestmark = pytest.mark.django_db
 
 ONE, TWO, THREE = (uuid.UUID(int=number) for number in (1, 2, 3))
-MONTH = periods.preset("30d")
 EXPECTED = {
     Measure.UPLOADED: [TWO, ONE],
     Measure.DOWNLOADED: [THREE, ONE],
@@ -40,6 +39,10 @@ def _usage() -> None:
     seal_all()
 
 
+def month() -> periods.Period:
+    return periods.preset("30d")
+
+
 @pytest.fixture
 def much(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if these totals were too many to be added up at once."""
@@ -48,18 +51,18 @@ def much(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("measure", Measure)
 def test_little_is_put_in_order_at_once(measure: Measure) -> None:
-    assert ranked(measure, MONTH) == (EXPECTED[measure], None, True)
+    assert ranked(measure, month()) == (EXPECTED[measure], None, True)
 
 
 @pytest.mark.parametrize("measure", Measure)
 def test_of_much_the_order_is_the_one_that_a_worker_kept(measure: Measure, much: None) -> None:
     now = timezone.now()
     assert keep_rankings(now) == 4
-    assert ranked(measure, MONTH) == (EXPECTED[measure], now, True)
+    assert ranked(measure, month()) == (EXPECTED[measure], now, True)
 
 
 def test_what_nobody_kept_is_not_known(much: None) -> None:
-    assert ranked(Measure.MOVED, MONTH) == ([], None, False)
+    assert ranked(Measure.MOVED, month()) == ([], None, False)
     keep_rankings()
     today = timezone.now().date()
     assert not ranked(Measure.MOVED, periods.custom(today - timedelta(days=3), today)).is_known
@@ -70,7 +73,7 @@ def test_rankings_are_kept_anew(much: None) -> None:
     make_row(State.LOCAL, org_id=ONE, size_bytes=10**6)
     seal_all()
     keep_rankings()
-    assert ranked(Measure.MOVED, MONTH).organizations == [ONE, THREE, TWO]
+    assert ranked(Measure.MOVED, month()).organizations == [ONE, THREE, TWO]
     assert OrganizationRanking.objects.count() == 4 * len(Measure)
 
 
@@ -88,7 +91,7 @@ def test_some_are_put_in_order_among_themselves(kept: bool, monkeypatch: pytest.
         monkeypatch.setattr(organization_ranking, "FEW", 0)
         keep_rankings()
     some = Organization.objects.filter(pk__in=[ONE, TWO])
-    assert ranked(Measure.MOVED, MONTH, some).organizations == [TWO, ONE]
+    assert ranked(Measure.MOVED, month(), some).organizations == [TWO, ONE]
 
 
 @pytest.mark.parametrize("kept", [False, True])
@@ -97,15 +100,15 @@ def test_only_the_first_are_put_in_order(kept: bool, monkeypatch: pytest.MonkeyP
     if kept:
         monkeypatch.setattr(organization_ranking, "FEW", 0)
         keep_rankings()
-    assert ranked(Measure.MOVED, MONTH).organizations == [THREE, TWO]
+    assert ranked(Measure.MOVED, month()).organizations == [THREE, TWO]
 
 
 def test_sizes_that_no_integer_holds_when_added_up_are_ranked() -> None:
-    for start in (MONTH.start, MONTH.start + timedelta(days=1), MONTH.start + timedelta(days=2)):
+    for start in (month().start, month().start + timedelta(days=1), month().start + timedelta(days=2)):
         UsageTotal.objects.create(
             granularity="day", start=start, org_id=ONE, kind="uploaded", transfers=1, bytes=2**62 - 1
         )
-    assert ranked(Measure.MOVED, MONTH).organizations[0] == ONE
+    assert ranked(Measure.MOVED, month()).organizations[0] == ONE
 
 
 def test_list_says_how_its_order_came_to_be(much: None) -> None:
@@ -123,5 +126,5 @@ def test_task_ranks_and_adds_organizations_that_an_older_release_sealed(much: No
     Organization.objects.filter(pk=ONE).delete()
     upkeep_tasks.rank_organizations()
     assert Organization.objects.filter(pk=ONE).exists()
-    assert ranked(Measure.MOVED, MONTH).is_known
+    assert ranked(Measure.MOVED, month()).is_known
     assert organizations.add_unknown() == 0

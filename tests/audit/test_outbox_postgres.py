@@ -9,6 +9,8 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from tests.servers import PORTS_FROM
+
 OPTIONS = "-m pytest --verbose -n 2 --dist loadfile -p no:cacheprovider -p no:cov -p tests.only_database"
 SUITES = "tests/audit tests/artifacts tests/test_group_commit.py --ignore-glob=tests/artifacts/test_*_store*.py"
 
@@ -18,11 +20,12 @@ def test_everything_that_uses_the_database_works_on_postgresql(postgres_url: str
     done = subprocess.run(
         [sys.executable, *OPTIONS.split(), *SUITES.split()],
         cwd=settings.BASE_DIR,
-        env={**os.environ, "DATABASE_URL": postgres_url},
+        # Its workers have the names of ours; they must not take the same ports.
+        env={**os.environ, "DATABASE_URL": postgres_url, PORTS_FROM: "20000"},
         capture_output=True,
         text=True,
         check=False,
-        timeout=900,
+        timeout=3600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     # These say nothing on SQLite, where they are skipped.

@@ -22,7 +22,7 @@ from audit.events import Action
 from audit.models import AuditEvent, State
 from audit.tasks import publish_pending
 from tests.factories import make_event, make_row
-from tests.servers import NatsServer, free_port, wait_until
+from tests.servers import NatsServer, wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -59,7 +59,7 @@ def test_rows_are_published_in_order_and_marked(nats: NatsServer, monkeypatch: p
 def test_absent_nats_leaves_rows_as_they_are_until_it_comes(
     tmp_path: Path, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.NATS_URL = f"nats://127.0.0.1:{free_port()}"
+    settings.NATS_URL = "nats://127.0.0.1:1"
     row = make_row()
     publish_pending()
     untouched = AuditEvent.objects.get()
@@ -185,6 +185,7 @@ def test_stream_that_takes_nothing_is_left_alone_for_a_while(nats: NatsServer, m
     slept: list[float] = []
     clock = SimpleNamespace(sleep=slept.append, monotonic=time.monotonic, perf_counter=time.perf_counter)
     monkeypatch.setattr(outbox, "time", clock)
+    monkeypatch.setattr(outbox, "REST", 60.0)  # it is not over before the test has looked
     with monkeypatch.context() as patch:
         patch.setattr(publisher, "publish", lambda messages: [Rejected("full")] * len(messages))
         make_row()

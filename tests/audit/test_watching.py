@@ -11,7 +11,7 @@ from audit import heartbeat, stream_state, upkeep_tasks
 from audit.models import StreamReport, WorkerBeat
 from audit.nats_probe import probe
 from audit.stream_state import StreamState
-from tests.servers import NatsServer, free_port
+from tests.servers import NatsServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -49,7 +49,7 @@ def test_a_stream_that_is_missing_is_told(nats: NatsServer, monkeypatch: pytest.
 
 def test_nats_that_is_gone_is_told_and_what_it_said_is_kept(nats: NatsServer, settings: Settings) -> None:
     stream_state.report("w")
-    settings.NATS_URL = f"nats://127.0.0.1:{free_port()}"
+    settings.NATS_URL = "nats://127.0.0.1:1"
     upkeep_tasks.watch()
     report = StreamReport.objects.get()
     assert report.problem == "unreachable"

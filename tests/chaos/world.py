@@ -64,7 +64,8 @@ class World:
         """Wait until nothing waits outside of the trail or, in this range of keys, in it; False when not in time."""
 
         def is_drained() -> bool:
-            return not self.waiting_files(are_all=until is None) and not self.database.pending(after, until)
+            waiting = waiting_files(self.stack.folder, are_all=until is None)
+            return not waiting and not self.database.pending(after, until)
 
         try:
             wait_until(is_drained, seconds, "it is drained")
@@ -72,11 +73,11 @@ class World:
             return False
         return True
 
-    def waiting_files(self, *, are_all: bool = True) -> list[Path]:
-        """What waits for the database outside of the trail; the write-ahead log never rests while clients go on."""
-        folder = self.stack.folder
-        ahead = [path for path in folder.glob("write-ahead/*.log") if _size(path)] if are_all else []
-        return [*folder.glob("journal/*.json"), *ahead]
+
+def waiting_files(folder: Path, *, are_all: bool = True) -> list[Path]:
+    """What waits for the database outside of the trail; the write-ahead log never rests while clients go on."""
+    ahead = [path for path in folder.glob("write-ahead/*.log") if _size(path)] if are_all else []
+    return [*folder.glob("journal/*.json"), *ahead]
 
 
 def _size(path: Path) -> int:

@@ -3,6 +3,7 @@
 import datetime
 import os
 import shutil
+import signal
 import ssl
 import subprocess
 from pathlib import Path
@@ -94,6 +95,18 @@ class Nginx:
             self._process = subprocess.Popen(self._command(), stdout=log, stderr=log)
         wait_until(lambda: accepts(self.port), what="nginx listens")
 
+    def change(self, before: str, after: str) -> None:
+        """Have it go by a changed configuration; requests under way end by the one that they began with."""
+        assert self._process is not None, "nginx was not started"
+        path = self.folder / "artifact-cas.conf"
+        text = path.read_text()
+        assert before in text
+        path.write_text(text.replace(before, after))
+        self.check()
+        old = self._workers()
+        self._process.send_signal(signal.SIGHUP)  # as `nginx -s reload` does
+        wait_until(lambda: self._workers() - old, SECONDS, "nginx has new workers")
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
@@ -109,6 +122,10 @@ class Nginx:
     def request(self, line: str, headers: dict[str, str]) -> RawRequest:
         """A request by hand, of which the test sends and reads what it likes."""
         return RawRequest(self.port, f"{line} HTTP/1.1", {"Host": "localhost", **headers}, self.tls)
+
+    def _workers(self) -> set[str]:
+        assert self._process is not None
+        return set(subprocess.check_output(["pgrep", "-P", str(self._process.pid)], text=True).split())
 
     def _command(self, *arguments: str) -> list[str]:
         return [self._program, "-c", str(self.folder / "nginx.conf"), "-p", str(self.folder), *arguments]

@@ -16,6 +16,7 @@ from artifacts.tokens import DOWNLOADER, UPLOADER
 from tests.factories import digest_of, make_token
 from tests.functional.cas_command import Cas, Line, token
 from tests.functional.stack import LiveStack, Tenant
+from tests.terminals import Terminal
 
 MIB = 1024**2
 
@@ -260,12 +261,10 @@ def test_a_pipe_is_no_file_to_upload(cas: Cas) -> None:
 
 def test_progress_is_shown_on_a_terminal_alone(cas: Cas, content: bytes) -> None:
     write(cas.folder / "file", content)
-    ours, terminal = os.openpty()
-    process = cas.start("upload", "file", stderr=terminal)
-    assert process.communicate()[0] == f"{digest_of(content)}  file  stored\n".encode()
-    os.close(terminal)
-    shown = os.read(ours, 65536)
-    os.close(ours)
+    with Terminal() as terminal:
+        process = cas.start("upload", "file", stderr=terminal.theirs)
+        assert process.communicate()[0] == f"{digest_of(content)}  file  stored\n".encode()
+    shown = terminal.shown
     assert b" of 1.0 MB" in shown
     assert shown.endswith(b"\r\x1b[K")
     assert cas.run("upload", "file").err == ""

@@ -31,6 +31,7 @@ from artifact_cas_client.retrying import Backoff
 from tests.functional.cas_command import answer_with, lying_server
 from tests.functional.stack import SECONDS
 from tests.functional.test_client import write
+from tests.servers import wait_until
 
 CONTENT = bytes(range(256)) * 4000
 DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
@@ -384,7 +385,7 @@ def test_a_silent_server_is_not_waited_for_for_ever() -> None:
     with lying_server(answer) as (url, requests):
         with pytest.raises(Exception, match="did not answer in time"):
             Client(url, "token", timeout=0.2, retries=1).describe(DIGEST)
-        assert len(requests) == 2
+        wait_until(lambda: len(requests) == 2, what="the server has read both")
         over.set()
 
 

@@ -62,9 +62,9 @@ class DevelopmentStack:
         if self._process is not None:
             self.interrupt()
 
-    def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, *command: str, seconds: float = SECONDS) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            command, cwd=PROJECT, env=self.environment, capture_output=True, text=True, check=False, timeout=SECONDS
+            command, cwd=PROJECT, env=self.environment, capture_output=True, text=True, check=False, timeout=seconds
         )
 
 
@@ -138,7 +138,7 @@ def assert_login_works(devstack: DevelopmentStack) -> None:
 
 def test_demo_ends_with_the_stream_and_the_client_agreeing(devstack: DevelopmentStack) -> None:
     devstack.start()
-    demo = devstack.run(str(BIN / "python"), "-m", "devstack.demo")
+    demo = devstack.run(str(BIN / "python"), "-m", "devstack.demo", seconds=300)
     assert demo.returncode == 0, demo.stderr
     assert "What JetStream tells is what this client did." in demo.stdout
     assert "268,435,456" in demo.stdout

@@ -42,7 +42,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
 @pytest.fixture
 def impatient(stack: LiveStack, tmp_path: Path) -> Iterator[Nginx]:
     """The same with shorter timeouts, for tests that wait for them."""
-    changes = {"client_body_timeout 60s;": "client_body_timeout 1s;", "send_timeout 60s;": "send_timeout 1s;"}
+    changes = {"client_body_timeout 60s;": "client_body_timeout 4s;", "send_timeout 60s;": "send_timeout 4s;"}
     nginx = Nginx(tmp_path, stack, changes)
     nginx.start()
     yield nginx
