@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import audit_cost, delivery
+from benchmarks import audit_cost, bare_event, delivery
 from benchmarks.ours import Ours
 from benchmarks.report import Report
 from benchmarks.transfer import DATABASES, WIDTH, folder_of, running
@@ -31,6 +31,7 @@ def main() -> None:
             with running(stack):
                 if "cost" in options.only:
                     audit_cost.measure(stack, options.rounds, report)
+                    bare_event.measure(stack, options.rounds, report)
                 if "delivery" in options.only:
                     delivery.measure(stack, options.events, options.rounds, report)
     report.print(Console(width=WIDTH), [delivery.RAW])

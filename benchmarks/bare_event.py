@@ -1,0 +1,100 @@
+"""What the database alone takes for an event: its driver commits a label, and a label with an event, in turn.
+
+The same statements and values as an upload's, prepared before the clock starts, on the stack's own database, whose
+processes rest meanwhile: no Django, no signal, no thread. `measure` runs this module in the stack's environment.
+"""
+
+import json
+import os
+import statistics
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.audit_cost import all_down
+from benchmarks.ours import Ours
+from benchmarks.report import Report
+
+_PAIRS = 500  # a round
+_MIB = 1024**2
+
+Statement = tuple[str, Sequence[Any]]
+
+
+def measure(stack: Ours, rounds: int, report: Report) -> None:
+    """Add milliseconds of a commit with and without an event, and their difference."""
+    for _ in range(rounds):
+        stack.settle()
+        with all_down(stack):
+            figures = json.loads(stack.python("-m", "benchmarks.bare_event"))
+        report.add(f"one event, {stack.name}", "the row alone", figures)
+
+
+def _main() -> None:
+    import django  # noqa: PLC0415
+
+    django.setup()
+    from django.db import connection  # noqa: PLC0415
+
+    connection.ensure_connection()
+    taken: list[tuple[float, float]] = []
+    for number in range(_PAIRS):
+        with_event, without = _statements(), _statements()[:1]
+        if number % 2:
+            taken.append((_commit(connection, with_event), _commit(connection, without)))
+        else:
+            taken.append((_commit(connection, without), _commit(connection, with_event))[::-1])
+    both, one = (statistics.median(seconds) * 1000 for seconds in zip(*taken, strict=True))
+    print(json.dumps({"ms, with": both, "ms, without": one, "cost, ms": both - one}))
+
+
+def _statements() -> list[Statement]:
+    """A new artifact's label and its event, as the driver wants them."""
+    from django.db import connection  # noqa: PLC0415
+    from django.utils import timezone  # noqa: PLC0415
+
+    from artifacts import labels  # noqa: PLC0415
+    from artifacts.models import Location  # noqa: PLC0415
+    from audit import models  # noqa: PLC0415
+    from audit.event_rows import row_of  # noqa: PLC0415
+    from audit.events import Action, Event  # noqa: PLC0415
+
+    digest, location = os.urandom(32).hex(), Location.objects.values_list("pk", flat=True)[0]
+    now = connection.ops.adapt_datetimefield_value(timezone.now())
+    event = Event(
+        event_id=uuid.uuid4(),
+        timestamp_ns=time.time_ns(),
+        action=Action.UPLOADED,
+        org_id=uuid.UUID(int=1),
+        digest=digest,
+        size_bytes=_MIB,
+        file_name="",
+        backend="FILESYSTEM",
+        location="default",
+    )
+    label = (digest, location, _MIB, "", now, now)
+    pairs = [(labels._UPSERT, label), (models._insert_statement(), row_of(event, models.State.PENDING))]
+    mark = "%s" if connection.vendor == "postgresql" else "?"
+    return [(statement.replace("%s", mark), values) for statement, values in pairs]
+
+
+def _commit(connection: Any, statements: list[Statement]) -> float:
+    """Seconds of one transaction."""
+    driver = connection.connection
+    if connection.vendor == "postgresql":
+        import psycopg  # noqa: PLC0415  (nobody else needs libpq)
+
+        cursor, begin = psycopg.Cursor(driver), "BEGIN"
+    else:
+        cursor, begin = driver.cursor(), "BEGIN IMMEDIATE"
+    started = time.perf_counter()
+    cursor.execute(begin)
+    for statement, values in statements:
+        cursor.execute(statement, values)
+    cursor.execute("COMMIT")
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    _main()
