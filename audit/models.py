@@ -253,6 +253,9 @@ class RemovedEvents(models.Model):
     previous_link = models.BinaryField(max_length=32, help_text="The link before the first event removed.")
     link = models.BinaryField(max_length=32, help_text="The link of the last event removed.")
     removed_at = models.DateTimeField()
+    # Null in notes of before there were these columns.
+    expired_before = models.DateTimeField(null=True, help_text="All events removed are of before this time.")
+    checkpoint_number = models.BigIntegerField(null=True, help_text="Of the last checkpoint up to the last event.")
     key_id = models.CharField(max_length=16, blank=True)
     signature = models.CharField(max_length=128, blank=True, help_text="Empty when there was no key to sign with.")
 

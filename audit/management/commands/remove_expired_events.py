@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from audit import retention
+from audit.chain_reading import RefusedError
 from audit.checks import LONGEST_RETENTION
 from audit.keys import KeyFileError
 
@@ -44,8 +45,11 @@ class Command(BaseCommand):
                 self.stdout.write(f"{retention.expired(before)} events are older than {age:g} days and would go.")
                 return
             removed = sum(retention.remove_expired(before))
-        except (retention.TamperedError, KeyFileError) as error:
+            left = retention.expired(before)
+        except (RefusedError, KeyFileError) as error:
             raise CommandError(str(error)) from error
         except django.db.Error as error:
             raise CommandError(f"The database failed: {error}") from error
         self.stdout.write(f"Removed {removed} events that were older than {age:g} days.")
+        if left:
+            self.stdout.write(f"{left} stay until the worker has written a checkpoint behind them.")
