@@ -319,3 +319,23 @@ def test_event_where_all_were_removed_stops_it(keys: KeyRing) -> None:
     sql("UPDATE audit_auditevent SET position = 3, link = %s WHERE id = %s", b"1" * 32, forged.pk)
     with pytest.raises(TamperedError, match="where retention removed all"):
         remove()
+
+
+def sign_note(key: Ed25519PrivateKey, **values: Any) -> None:
+    """Let the one note say this, as a server that was deceived would."""
+    note = RemovedEvents.objects.get()
+    for name, value in values.items():
+        setattr(note, name, value)
+    statement = removals.statement_of(TrailHead.objects.get().trail_id, note).signed_with(key)
+    note.signature = statement.signature
+    note.save()
+
+
+def test_verifier_goes_on_with_a_notes_number_of_checkpoints(keys: KeyRing, private_key: Ed25519PrivateKey) -> None:
+    make_trail(2)
+    make_trail(2, timestamp_ns=old_ns(10))
+    assert remove() == 2
+    sign_note(private_key, checkpoint_number=7)
+    assert "this is checkpoint 2, and 8 should be next" in verify(keys).findings[0].problem
+    sign_note(private_key, checkpoint_number=0)
+    assert "counts 0 checkpoints, and number 1 stands before it" in verify(keys).findings[0].problem
