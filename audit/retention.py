@@ -114,7 +114,7 @@ def _remove(first: int, last: int, run: _Run) -> int:
         return 0
     removed = RemovedEvents(
         first_position=first,
-        last_position=last,
+        last_position=stretch.last,
         previous_link=stretch.previous_link,
         link=stretch.rows[-1].link,
         removed_at=timezone.now(),

@@ -18,7 +18,7 @@ from uuid import UUID
 from audit import chain, removals, trail_rows
 from audit.chain_reading import MissingKeyError, Moved, TamperedError, items, link_before
 from audit.checkpoints import ACTION, is_of_its_time, statement_in
-from audit.models import RemovedEvents, State
+from audit.models import AuditEvent, RemovedEvents, State
 from audit.statements import Checkpoint, KeyRing, Removal, Verdict
 from audit.trail_rows import TrailRow
 
@@ -30,9 +30,10 @@ _LAST = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Events in their order, with the link before the first, and the number of the last checkpoint up to the last."""
+    """Events in their order up to `last`, the link before the first, the number of the last checkpoint up to there."""
 
     rows: list[TrailRow]
+    last: int
     previous_link: bytes
     checkpoint_number: int | None
 
@@ -69,6 +70,9 @@ class _Vouched:
         return self._numbers[0] - 1 if self._numbers else self._number
 
     def ended(self, last: int, link: bytes) -> Self:
+        while self._positions and self._positions[-1] >= last:
+            self._positions.pop()
+            self._links.pop()
         self.last = last
         self.know(last, link)
         return self
@@ -88,35 +92,37 @@ class Vouching:
         self._unvouched_from = _LAST
 
     def stretch(self, first: int, last: int) -> Stretch | None:
-        """The events of these positions; None when nothing behind them is signed yet, or somebody removes them.
+        """The events of these positions, or of as many of the first of them as are vouched for yet.
+
+        None when none is, or somebody else removes them.
 
         Raises TamperedError and MissingKeyError.
         """
-        vouched = self._vouched_for(first, last)
-        if vouched is None:
+        try:
+            vouched = self._vouched_for(first, last)
+            return None if vouched is None else self._read_again(first, min(last, vouched.last), vouched)
+        except Moved:
             return None
+
+    def _read_again(self, first: int, last: int, vouched: _Vouched) -> Stretch | None:
+        """The events as they are now, which may not be as they were when it was read ahead."""
         end, link_wanted = vouched.known_from(last)
         previous = link_before(first)
         rows: list[TrailRow] = []
-        try:
-            for item, link in self._links(first, previous, end):
-                if isinstance(item, RemovedEvents):
-                    if item.first_position <= last:
-                        return None
-                    break  # it is signed, and leads on from what was found
-                if (item.position or 0) <= last:
-                    rows.append(item)
-                if item.position == end and link != link_wanted:
-                    raise TamperedError(f"Events up to position {end} were changed while they were being removed.")
-        except Moved:
-            return None
-        if len(rows) != last - first + 1:
-            return None
-        return Stretch(rows, previous, vouched.number_at(last))
+        for item, link in self._links(first, previous, end):
+            if isinstance(item, RemovedEvents):
+                break  # it is signed, and leads on from what was found
+            if (item.position or 0) <= last:
+                rows.append(item)
+            if item.position == end and link != link_wanted:
+                raise TamperedError(f"Events up to position {end} were changed while they were being removed.")
+        is_complete = len(rows) == last - first + 1
+        return Stretch(rows, last, previous, vouched.number_at(last)) if is_complete else None
 
     def _vouched_for(self, first: int, last: int) -> _Vouched | None:
-        if last >= self._unvouched_from:
+        if first >= self._unvouched_from:
             return None
+        last = min(last, self._unvouched_from - 1)
         for known in self._vouched:
             if known.first <= first and last <= known.last:
                 return known
@@ -125,9 +131,9 @@ class Vouching:
             found = self._read_on(first, last)
         finally:
             self.seconds += time.monotonic() - began
-        if found is None:
-            self._unvouched_from = last
-        else:
+        if found is None or found.last < last:
+            self._unvouched_from = first if found is None else found.last + 1
+        if found is not None:
             self._vouched.append(found)
         return found
 
@@ -136,12 +142,15 @@ class Vouching:
             try:
                 return self._read_once(first, last)
             except Moved:
-                continue
+                within = AuditEvent.objects.filter(position__gte=first, position__lte=last)
+                if within.count() <= last - first:
+                    raise
         raise TamperedError(f"From position {first} on there is an event where retention removed all.")
 
     def _read_once(self, first: int, last: int) -> _Vouched | None:
         start, before, number, is_signed = self._known_before(first)
         vouched = _Vouched(start, number)
+        end: tuple[int, bytes] | None = None  # how far a signature vouches that is not behind all of them
         for step, (item, link) in enumerate(self._links(start, before, None), start=1):
             if isinstance(item, RemovedEvents):
                 if item.first_position <= last:
@@ -153,11 +162,13 @@ class Vouching:
                 vouched.count(statement.position + 1, number)
                 if is_vouching and statement.position >= last:
                     return vouched.ended(statement.position, before)
+                if is_vouching and statement.position >= first:
+                    end = (statement.position, before)
                 is_signed = is_signed or (is_vouching and bool(self._ring))
             if step % STEP == 0:
                 vouched.know(item.position or 0, link)
             before = link
-        return None
+        return vouched.ended(*end) if end else None
 
     def _known_before(self, first: int) -> tuple[int, bytes, int | None, bool]:
         """A place at or before a position to compute the chain from.

@@ -339,3 +339,10 @@ def test_verifier_goes_on_with_a_notes_number_of_checkpoints(keys: KeyRing, priv
     assert "this is checkpoint 2, and 8 should be next" in verify(keys).findings[0].problem
     sign_note(private_key, checkpoint_number=0)
     assert "counts 0 checkpoints, and number 1 stands before it" in verify(keys).findings[0].problem
+
+
+def test_as_much_of_a_stretch_leaves_as_is_vouched_for(keys: KeyRing) -> None:
+    make_trail(2, 2)
+    assert remove(days=1e-9) == 5
+    assert ranges() == [(1, 5)]
+    assert verify(keys).findings == []
