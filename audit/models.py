@@ -234,6 +234,9 @@ class TrailHead(models.Model):
     checkpoint_number = models.BigIntegerField(default=0)
     checkpoint_position = models.BigIntegerField(default=0, help_text="Where the last checkpoint itself stands.")
     checkpointed_at = models.DateTimeField(null=True, blank=True)
+    removed_before = models.DateTimeField(
+        null=True, blank=True, help_text="The latest time before which retention has removed events."
+    )
 
     def __str__(self) -> str:
         return f"position {self.position}"

@@ -130,6 +130,9 @@ def _remove(first: int, last: int, run: _Run) -> int:
             statement = removals.statement_of(head.trail_id, removed).signed_with(run.key)
             removed.key_id, removed.signature = statement.key_id, statement.signature
         removed.save()
+        if head.removed_before is None or head.removed_before < run.before:
+            head.removed_before = run.before
+            head.save(update_fields=["removed_before"])
     return len(stretch.rows)
 
 
