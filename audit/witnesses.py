@@ -58,13 +58,14 @@ def _refused(keys: KeyRing) -> set[Verdict]:
 
 def _place_of(witness: Checkpoint, keys: KeyRing, trail_id: UUID) -> Place | str:
     """Where it is, or what is wrong."""
-    removed = removals.covering(witness.position + 1)
-    if removed is not None:
-        return _problem_of_removal(witness, removed, keys, trail_id) or _problem_before(witness) or Place.REMOVED
     rows = trail_rows.read("position = %s", [witness.position + 1])
-    if not any(statement_in(row["payload"]) == witness for row in rows):
+    if any(statement_in(row["payload"]) == witness for row in rows):
+        return _problem_before(witness) or Place.IN_TRAIL
+    # After the rows: whoever removes one writes its note in the same transaction.
+    removed = removals.covering(witness.position + 1)
+    if removed is None:
         return "is not in the trail: its end was cut off, or it was written anew"
-    return _problem_before(witness) or Place.IN_TRAIL
+    return _problem_of_removal(witness, removed, keys, trail_id) or _problem_before(witness) or Place.REMOVED
 
 
 def _problem_before(witness: Checkpoint) -> str:

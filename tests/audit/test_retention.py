@@ -18,8 +18,9 @@ from audit.findings import Finding
 from audit.keys import read_public_key
 from audit.models import AuditEvent, RemovedEvents, State, TrailHead, UsageTotal
 from audit.statements import KeyRing
+from audit.trail_rows import TrailRow
 from audit.upkeep_tasks import remove_expired
-from audit.verification import verify
+from audit.verification import Scan, verify
 from tests.audit.trails import checkpoint_now, make_trail, old_ns, rewrite_links, seal_all, sql
 from tests.factories import make_row
 
@@ -351,3 +352,30 @@ def test_command_says_what_is_not_as_it_was_sealed(keys: KeyRing) -> None:
     sql("UPDATE audit_auditevent SET size_bytes = 99 WHERE position = 1")
     with pytest.raises(CommandError, match="position 1 is not as it was sealed"):
         run("--days", "5")
+
+
+def test_verifier_raises_no_alarm_while_events_leave(keys: KeyRing, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_old(*OLD, *OLD)
+    monkeypatch.setattr(retention, "BATCH", 4)
+    batches = retention.remove_expired(retention.cutoff(5))
+    assert next(batches) == 4
+    read = Scan.next_page
+
+    def read_and_lose(scan: Scan) -> list[TrailRow]:
+        page = read(scan)
+        next(batches, None)
+        return page
+
+    monkeypatch.setattr(Scan, "next_page", read_and_lose)
+    report = verify(keys)
+    assert report.findings == []
+    assert report.events + report.removed == 13
+
+
+def test_event_that_is_put_back_where_it_was_removed_is_named(keys: KeyRing) -> None:
+    make_old(*OLD)
+    event = AuditEvent.objects.get(position=3)
+    remove()
+    event._state.adding = True
+    event.save()
+    assert [found.row_id for found in findings(keys)] == [event.pk]

@@ -66,6 +66,25 @@ def test_witnesses_that_retention_removed_are_told_apart(keys: KeyRing, monkeypa
     assert outcomes(witnesses, keys) == [REMOVED, REMOVED, IN_TRAIL]
 
 
+def test_witness_that_leaves_while_it_is_looked_for_is_no_finding(
+    keys: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_trail(2, 2, 2)
+    witnesses = statements()[:1]
+    days_later(monkeypatch, 10)
+    covering = removals.covering
+
+    def remove_after(position: int) -> RemovedEvents | None:
+        found = covering(position)
+        monkeypatch.undo()
+        days_later(monkeypatch, 10)
+        remove()
+        return found
+
+    monkeypatch.setattr(removals, "covering", remove_after)
+    assert outcomes(witnesses, keys) == [IN_TRAIL]
+
+
 def note(key: Ed25519PrivateKey | None, first: int, last: int, **values: Any) -> None:
     """A note that somebody forged, or that a server signed which was deceived."""
     ends = {row.position: row.link for row in AuditEvent.objects.filter(position__in=[first - 1, last])}
