@@ -10,14 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
-from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from audit import keys, removals
+from audit import keys, note_signing, removals
+from audit.chain_reading import MissingKeyError
+from audit.checkpoints import statement_in
 from audit.models import AuditEvent, RemovedEvents, State, TrailHead
 from audit.statements import KeyRing
 from audit.trail_rows import TABLE
@@ -51,21 +52,44 @@ class _Run:
     vouching: Vouching
 
     @classmethod
-    def of(cls, before: datetime, trail_id: UUID) -> Self:
-        ring = keys.known_keys()
-        return cls(before, keys.signing_key(), ring, Vouching(ring, trail_id))
+    def of(cls, before: datetime, head: TrailHead, *, accepts_unsigned: bool = False) -> Self:
+        ring, key = keys.known_keys(), keys.signing_key()
+        if key is None and (ring or _is_signed(head)):
+            raise MissingKeyError(
+                "The trail is signed, and CAS_CHECKPOINT_KEY is not set here: what is removed could not be signed for. "
+                "Set it for whoever removes events, too."
+            )
+        return cls(before, key, ring, Vouching(ring, head.trail_id, accepts_unsigned=accepts_unsigned))
 
 
-def remove_expired(before: datetime, seconds: float | None = None) -> Iterator[int]:
+def _is_signed(head: TrailHead) -> bool:
+    last = AuditEvent.objects.filter(position=head.checkpoint_position).values_list("payload", flat=True).first()
+    statement = statement_in(last)
+    return bool(statement and statement.signature) or RemovedEvents.objects.exclude(signature="").exists()
+
+
+def sign_notes(before: datetime) -> Iterator[str]:
+    """Sign notes of when there was no key, as far as can be; yields what became of each.
+
+    Raises RefusedError, and keys.KeyFileError.
+    """
+    head = TrailHead.objects.filter(pk=1).first()
+    run = _Run.of(before, head, accepts_unsigned=True) if head else None
+    if run and run.key:
+        yield from note_signing.sign_notes(run.vouching, run.key, before)
+
+
+def remove_expired(before: datetime, seconds: float | None = None, *, accepts_unsigned: bool = False) -> Iterator[int]:
     """Remove events older than this, for about so long (default: all); yields how many after each batch.
 
-    What no signature vouches for yet stays. The time does not count what it takes to read ahead to the next signature.
+    What no signature vouches for yet stays; with `accepts_unsigned` checkpoints between signed ones need not be signed
+    themselves. The time does not count what it takes to read ahead to the next signature.
     Raises RefusedError, and keys.KeyFileError.
     """
     head = TrailHead.objects.filter(pk=1).first()
     if head is None:
         return
-    run = _Run.of(before, head.trail_id)
+    run = _Run.of(before, head, accepts_unsigned=accepts_unsigned)
     began = time.monotonic()
     cursor: Cursor | None = None
     while True:

@@ -7,20 +7,18 @@ another event is missed by the next.
 """
 
 import time
-from array import array
-from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Self
+from datetime import datetime
 from uuid import UUID
 
-from audit import chain, removals, trail_rows
-from audit.chain_reading import MissingKeyError, Moved, TamperedError, items, link_before
-from audit.checkpoints import ACTION, is_of_its_time, statement_in
+from audit import chain, trail_rows
+from audit.chain_reading import Moved, TamperedError, link_before
+from audit.chain_signatures import ChainSignatures
+from audit.checkpoints import ACTION
 from audit.models import AuditEvent, RemovedEvents, State
-from audit.statements import Checkpoint, KeyRing, Removal, Verdict
+from audit.statements import KeyRing
 from audit.trail_rows import TrailRow
+from audit.vouched import Signature, Stretch, Vouched
 
 STEP = 32  # events between two links that are remembered
 _REMEMBERED = 8  # vouched parts of the chain: events that came late lie in others than their neighbours by age
@@ -28,75 +26,22 @@ _TRIES = 5
 _LAST = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Events in their order up to `last`, the link before the first, the number of the last checkpoint up to there."""
-
-    rows: list[TrailRow]
-    last: int
-    previous_link: bytes
-    checkpoint_number: int | None
-
-
-class _Vouched:
-    """A part of the chain up to `last`, whose link was signed; of the links before it every so many are known."""
-
-    def __init__(self, first: int, number: int | None) -> None:
-        self.first = first
-        self.last = 0
-        self._number = number  # of the last checkpoint before it
-        self._positions = array("q")
-        self._links: list[bytes] = []
-        self._checkpoints = array("q")
-        self._numbers = array("q")
-
-    def know(self, position: int, link: bytes) -> None:
-        self._positions.append(position)
-        self._links.append(link)
-
-    def count(self, position: int, number: int) -> None:
-        self._checkpoints.append(position)
-        self._numbers.append(number)
-
-    def known_from(self, position: int) -> tuple[int, bytes]:
-        """The first position, from this on, whose link is known, and the link."""
-        place = bisect_left(self._positions, position)
-        return self._positions[place], self._links[place]
-
-    def number_at(self, position: int) -> int | None:
-        place = bisect_right(self._checkpoints, position)
-        if place:
-            return self._numbers[place - 1]
-        return self._numbers[0] - 1 if self._numbers else self._number
-
-    def ended(self, last: int, link: bytes) -> Self:
-        while self._positions and self._positions[-1] >= last:
-            self._positions.pop()
-            self._links.pop()
-        self.last = last
-        self.know(last, link)
-        return self
-
-
 class Vouching:
     """Finds what is vouched for, and remembers it: the chain is read once, however many batches are removed.
 
-    With no key nothing is signed, and what is not signed is taken for what it says.
+    What the arguments mean is ChainSignatures' to say.
     """
 
-    def __init__(self, ring: KeyRing, trail_id: UUID) -> None:
+    def __init__(self, ring: KeyRing, trail_id: UUID, *, accepts_unsigned: bool = False) -> None:
         self.seconds = 0.0  # spent on reading ahead to the next signature
-        self._ring = ring
-        self._trail_id = trail_id
-        self._vouched: deque[_Vouched] = deque(maxlen=_REMEMBERED)
+        self._signatures = ChainSignatures(ring, trail_id, accepts_unsigned=accepts_unsigned)
+        self._vouched: deque[Vouched] = deque(maxlen=_REMEMBERED)
         self._unvouched_from = _LAST
 
     def stretch(self, first: int, last: int) -> Stretch | None:
         """The events of these positions, or of as many of the first of them as are vouched for yet.
 
-        None when none is, or somebody else removes them.
-
-        Raises TamperedError and MissingKeyError.
+        None when none is, or somebody else removes them. Raises TamperedError and MissingKeyError.
         """
         try:
             vouched = self._vouched_for(first, last)
@@ -104,12 +49,47 @@ class Vouching:
         except Moved:
             return None
 
-    def _read_again(self, first: int, last: int, vouched: _Vouched) -> Stretch | None:
+    def known_at(self, position: int) -> tuple[bytes, int | None]:
+        """The link that leads to a position, and the last checkpoint's number there if that is known.
+
+        Computed from the place before that `stretch` would begin at. Raises RefusedError.
+        """
+        start, link, number, is_signed = self._known_before(position)
+        try:
+            for item, after in self._signatures.links(start, link, position - 1) if start < position else ():
+                if isinstance(item, TrailRow) and (statement := self._signatures.statement_of(item)) is not None:
+                    is_vouching = self._signatures.judge(item, statement, link, number, is_signed=is_signed)
+                    is_signed = is_signed or (is_vouching and self._signatures.has_keys)
+                    number = statement.number
+                link = after
+        except Moved as error:
+            raise TamperedError(f"Before position {position} events were removed meanwhile.") from error
+        return link, number
+
+    def first_signature(self, position: int, link: bytes) -> Signature | None:
+        """The first signature of the chain from a position on, to which this link leads; raises RefusedError."""
+        first_number = number = None
+        try:
+            for item, after in self._signatures.links(position, link, None):
+                if isinstance(item, RemovedEvents):
+                    return Signature(item.expired_before, first_number)
+                if (statement := self._signatures.statement_of(item)) is not None:
+                    is_vouching = self._signatures.judge(item, statement, link, number, is_signed=False)
+                    number = statement.number
+                    first_number = first_number or number
+                    if is_vouching:
+                        return Signature(datetime.fromisoformat(statement.time), first_number)
+                link = after
+        except Moved as error:
+            raise TamperedError(f"Behind position {position} events were removed meanwhile.") from error
+        return None
+
+    def _read_again(self, first: int, last: int, vouched: Vouched) -> Stretch | None:
         """The events as they are now, which may not be as they were when it was read ahead."""
         end, link_wanted = vouched.known_from(last)
         previous = link_before(first)
         rows: list[TrailRow] = []
-        for item, link in self._links(first, previous, end):
+        for item, link in self._signatures.links(first, previous, end):
             if isinstance(item, RemovedEvents):
                 break  # it is signed, and leads on from what was found
             if (item.position or 0) <= last:
@@ -119,7 +99,7 @@ class Vouching:
         is_complete = len(rows) == last - first + 1
         return Stretch(rows, last, previous, vouched.number_at(last)) if is_complete else None
 
-    def _vouched_for(self, first: int, last: int) -> _Vouched | None:
+    def _vouched_for(self, first: int, last: int) -> Vouched | None:
         if first >= self._unvouched_from:
             return None
         last = min(last, self._unvouched_from - 1)
@@ -137,7 +117,7 @@ class Vouching:
             self._vouched.append(found)
         return found
 
-    def _read_on(self, first: int, last: int) -> _Vouched | None:
+    def _read_on(self, first: int, last: int) -> Vouched | None:
         for _ in range(_TRIES):
             try:
                 return self._read_once(first, last)
@@ -147,24 +127,24 @@ class Vouching:
                     raise
         raise TamperedError(f"From position {first} on there is an event where retention removed all.")
 
-    def _read_once(self, first: int, last: int) -> _Vouched | None:
+    def _read_once(self, first: int, last: int) -> Vouched | None:
         start, before, number, is_signed = self._known_before(first)
-        vouched = _Vouched(start, number)
+        vouched = Vouched(start, number)
         end: tuple[int, bytes] | None = None  # how far a signature vouches that is not behind all of them
-        for step, (item, link) in enumerate(self._links(start, before, None), start=1):
+        for step, (item, link) in enumerate(self._signatures.links(start, before, None), start=1):
             if isinstance(item, RemovedEvents):
                 if item.first_position <= last:
                     raise Moved
                 return vouched.ended(item.first_position - 1, before)
-            if (statement := self._statement_of(item)) is not None:
-                is_vouching = self._judge(item, statement, before, number, is_signed=is_signed)
+            if (statement := self._signatures.statement_of(item)) is not None:
+                is_vouching = self._signatures.judge(item, statement, before, number, is_signed=is_signed)
                 number = statement.number
                 vouched.count(statement.position + 1, number)
                 if is_vouching and statement.position >= last:
                     return vouched.ended(statement.position, before)
                 if is_vouching and statement.position >= first:
                     end = (statement.position, before)
-                is_signed = is_signed or (is_vouching and bool(self._ring))
+                is_signed = is_signed or (is_vouching and self._signatures.has_keys)
             if step % STEP == 0:
                 vouched.know(item.position or 0, link)
             before = link
@@ -184,70 +164,13 @@ class Vouching:
             [floor, position, ACTION, State.MIRRORED],
         ):
             position = rows[0].position or 0
-            statement = self._statement_of(rows[0])
-            if statement is not None and self._is_vouching(statement, f"The checkpoint at position {position}"):
-                return position, link_before(position), statement.number - 1, bool(self._ring)
+            statement = self._signatures.statement_of(rows[0])
+            if statement is not None and self._signatures.is_vouching(
+                statement, f"The checkpoint at position {position}"
+            ):
+                return position, link_before(position), statement.number - 1, self._signatures.has_keys
         if note is None:
             return 1, chain.GENESIS, 0, False
-        if not self._is_vouching(removals.statement_of(self._trail_id, note), _name_of(note)):
+        if not self._signatures.vouches(note):
             return floor + 1, bytes(note.link), None, False
-        return floor + 1, bytes(note.link), note.checkpoint_number, bool(self._ring)
-
-    def _links(self, first: int, link: bytes, end: int | None) -> Iterator[tuple[TrailRow | RemovedEvents, bytes]]:
-        """What stands in the chain from a position on, each with its link, which fits what is before it."""
-        for item in items(first, end):
-            if isinstance(item, RemovedEvents):
-                if not self._is_vouching(removals.statement_of(self._trail_id, item), _name_of(item)):
-                    raise TamperedError(f"{_name_of(item)} is not signed: nothing before it can be proven.")
-                if bytes(item.previous_link) != link:
-                    raise TamperedError(f"What is at position {first} and after it does not lead to {item}.")
-                link = bytes(item.link)
-            else:
-                link = chain.link_of(link, item.position or 0, item.values)
-                if item.link != link:
-                    raise TamperedError(
-                        f"The event at position {item.position} is not as it was sealed: {item.event_id}."
-                    )
-            yield item, link
-
-    def _statement_of(self, row: TrailRow) -> Checkpoint | None:
-        """The checkpoint in a row, unless it is another trail's, or the stream brought it."""
-        if row["action"] != ACTION or row.state == State.MIRRORED:
-            return None
-        statement = statement_in(row["payload"])
-        return statement if statement is not None and statement.trail_id == str(self._trail_id) else None
-
-    def _judge(self, row: TrailRow, statement: Checkpoint, link: bytes, number: int | None, *, is_signed: bool) -> bool:
-        """Whether a checkpoint vouches for what is before it; raises what is wrong with it."""
-        name = f"The checkpoint at position {row.position}"
-        is_vouching = self._is_vouching(statement, name)
-        if statement.position + 1 != row.position or statement.link != link.hex():
-            raise TamperedError(f"{name} was signed over other events than stand before it.")
-        if not is_of_its_time(statement, row["occurred_at"]):
-            raise TamperedError(f"{name} is of {statement.time}, and its row has another time.")
-        if number is not None and statement.number != number + 1:
-            raise TamperedError(f"{name} is number {statement.number}, and {number + 1} should be next.")
-        if not is_vouching and is_signed:
-            raise TamperedError(f"{name} is not signed, and earlier ones are.")
-        return is_vouching
-
-    def _is_vouching(self, statement: Checkpoint | Removal, name: str) -> bool:
-        """Whether it is signed, or nothing is; raises for what was signed otherwise, or elsewhere."""
-        match self._ring.judge(statement):
-            case Verdict.VALID:
-                return True
-            case Verdict.UNSIGNED:
-                return not self._ring
-            case Verdict.UNCHECKED:
-                raise MissingKeyError(f"{name} is signed: set CAS_CHECKPOINT_KEY for whoever removes events, too.")
-            case Verdict.UNKNOWN_KEY:
-                raise MissingKeyError(
-                    f"{name} is signed with a key that is not known here: add its public key to "
-                    "CAS_CHECKPOINT_PUBLIC_KEYS."
-                )
-            case Verdict.FORGED:
-                raise TamperedError(f"{name} is not what was signed.")
-
-
-def _name_of(note: RemovedEvents) -> str:
-    return f"The note that retention removed {note}"
+        return floor + 1, bytes(note.link), note.checkpoint_number, self._signatures.has_keys

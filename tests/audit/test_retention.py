@@ -169,7 +169,7 @@ def test_gap_that_retention_did_not_make_is_not_covered_up(keys: KeyRing) -> Non
 def test_event_that_is_to_be_published_again_meanwhile_stays(keys: KeyRing) -> None:
     make_old(*OLD)
     AuditEvent.objects.filter(position=3).update(state=State.PENDING)
-    run = retention._Run.of(retention.cutoff(5), TrailHead.objects.get().trail_id)
+    run = retention._Run.of(retention.cutoff(5), TrailHead.objects.get())
     assert retention._remove(1, 6, run) == 0
     assert (len(positions()), ranges()) == (7, [])
 
