@@ -116,5 +116,10 @@ def statement_in(payload: object) -> Checkpoint | None:
         return None
 
 
+def is_of_its_time(statement: Checkpoint, occurred_at: object) -> bool:
+    """Whether its event has the time that was signed, as each that was written here has."""
+    return isinstance(occurred_at, datetime) and statement.time == _go_time(occurred_at)
+
+
 def _go_time(moment: datetime) -> str:
     return go_timestamp(chain.microseconds_of(moment) * 1000)

@@ -57,6 +57,7 @@ class Received:
     payload: bytes
     consumer_sequence: int  # grows with each delivery
     ack_subject: str
+    deliveries: int = 1  # of this message by this consumer, this one included
 
     @property
     def key(self) -> str:
@@ -368,4 +369,5 @@ def _received(message: Msg) -> Received:
         payload=message.data,
         consumer_sequence=metadata.sequence.consumer,
         ack_subject=message.reply,
+        deliveries=metadata.num_delivered,
     )

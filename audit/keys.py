@@ -6,6 +6,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from django.conf import settings
 
+from audit.statements import KeyRing
+
 
 class KeyFileError(Exception):
     """A file holds no such key, or cannot be read; the text says which and why, and nothing of the key."""
@@ -25,6 +27,13 @@ def signing_key() -> Ed25519PrivateKey | None:
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyFileError(f"{path} holds a private key that is not Ed25519.")
     return key
+
+
+def known_keys() -> KeyRing:
+    """The public halves of CAS_CHECKPOINT_KEY and of those before it; raises KeyFileError."""
+    key = signing_key()
+    earlier = [read_public_key(Path(path)) for path in settings.CAS_CHECKPOINT_PUBLIC_KEYS]
+    return KeyRing([*([key.public_key()] if key else []), *earlier])
 
 
 def read_public_key(path: Path) -> Ed25519PublicKey:

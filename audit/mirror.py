@@ -7,7 +7,7 @@ published: the outbox claims pending rows alone.
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -17,11 +17,12 @@ from django.utils import timezone
 
 from audit.consumer import Received
 from audit.entries import Entry, read_entry, read_uuid
-from audit.models import AuditEvent, State
+from audit.models import AuditEvent, State, TrailHead
 from audit.names import STREAM
 from common.transactions import write_transaction
 
 _NAMESPACE = uuid5(NAMESPACE_URL, "nats-stream-message")
+_EVER = datetime.min.replace(tzinfo=UTC)
 # RFC 2397. For bytes that a database's text cannot hold, and for text that could be taken for these.
 _AS_BASE64 = "data:application/octet-stream;base64,"
 
@@ -38,26 +39,29 @@ class Mirror:
     def take_in(self, messages: Sequence[Received]) -> None:
         """Insert what is new, in one transaction; raises django.db.Error."""
         fresh = {event_id_of(message, self.stream): row_of(message, self.stream) for message in reversed(messages)}
-        oldest = oldest_kept()
-        rows = [row for row in reversed(fresh.values()) if min(row.occurred_at, _published(row)) >= oldest]
         with write_transaction():
-            known = set(known_ids(row.event_id for row in rows))
-            AuditEvent.objects.bulk_create([row for row in rows if row.event_id not in known], ignore_conflicts=True)
-        self.too_old += len(fresh) - len(rows)
-        self.taken_in += len(rows) - len(known)
+            known = set(known_ids(fresh))
+            oldest = oldest_kept()  # after that: what was removed just now is not known, and too old
+            unknown = [row for event_id, row in reversed(fresh.items()) if event_id not in known]
+            rows = [row for row in unknown if min(row.occurred_at, _published(row)) >= oldest]
+            AuditEvent.objects.bulk_create(rows, ignore_conflicts=True)
+        self.too_old += len(unknown) - len(rows)
+        self.taken_in += len(rows)
         self.known += len(messages) - len(fresh) + len(known)
 
     def __str__(self) -> str:
         text = f"{self.taken_in} taken in, {self.known} known already"
-        return f"{text}, {self.too_old} older than AUDIT_RETENTION_DAYS" if self.too_old else text
+        return f"{text}, {self.too_old} older than what retention keeps" if self.too_old else text
 
 
 def oldest_kept() -> datetime:
-    """When the oldest event may have happened. Of those before it, retention removed our own: they must not return."""
+    """When the oldest event may have happened. Of those before it, retention removed our own: they must not return.
+
+    By AUDIT_RETENTION_DAYS, or by the latest time that retention ever went by, if that is later.
+    """
     days = settings.AUDIT_RETENTION_DAYS
-    return (
-        timezone.now() - timedelta(days=days) if days else datetime.min.replace(tzinfo=timezone.get_fixed_timezone(0))
-    )
+    removed_before = TrailHead.objects.filter(pk=1).values_list("removed_before", flat=True).first()
+    return max(removed_before or _EVER, timezone.now() - timedelta(days=days) if days else _EVER)
 
 
 def known_ids(event_ids: Iterable[UUID]) -> Iterable[UUID]:

@@ -234,6 +234,9 @@ class TrailHead(models.Model):
     checkpoint_number = models.BigIntegerField(default=0)
     checkpoint_position = models.BigIntegerField(default=0, help_text="Where the last checkpoint itself stands.")
     checkpointed_at = models.DateTimeField(null=True, blank=True)
+    removed_before = models.DateTimeField(
+        null=True, blank=True, help_text="The latest time before which retention has removed events."
+    )
 
     def __str__(self) -> str:
         return f"position {self.position}"
@@ -253,6 +256,9 @@ class RemovedEvents(models.Model):
     previous_link = models.BinaryField(max_length=32, help_text="The link before the first event removed.")
     link = models.BinaryField(max_length=32, help_text="The link of the last event removed.")
     removed_at = models.DateTimeField()
+    # Null in notes of before there were these columns.
+    expired_before = models.DateTimeField(null=True, help_text="All events removed are of before this time.")
+    checkpoint_number = models.BigIntegerField(null=True, help_text="Of the last checkpoint up to the last event.")
     key_id = models.CharField(max_length=16, blank=True)
     signature = models.CharField(max_length=128, blank=True, help_text="Empty when there was no key to sign with.")
 

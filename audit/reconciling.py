@@ -70,9 +70,10 @@ class StreamCopy:
         ).fetchall():
             after = rows[-1][0]
             known = set(known_ids(UUID(bytes=row[0]) for row in rows))
+            kept_from = oldest_kept()
             for key, sequence, time, oldest in rows:
                 event_id = UUID(bytes=key)
-                if event_id in known or datetime.fromisoformat(oldest) < oldest_kept():
+                if event_id in known or datetime.fromisoformat(oldest) < kept_from:
                     continue
                 if _is_between(datetime.fromisoformat(time), start, end):
                     self._file.execute("INSERT OR IGNORE INTO lacking VALUES (?)", [sequence])

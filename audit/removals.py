@@ -1,11 +1,15 @@
 """What stands in the chain for events that retention removed, as a signed statement."""
 
+import logging
+from datetime import datetime
 from uuid import UUID
 
 from audit import chain
 from audit.events import go_timestamp
 from audit.models import AuditEvent, RemovedEvents
-from audit.statements import Removal
+from audit.statements import KeyRing, Removal, Verdict
+
+logger = logging.getLogger(__name__)
 
 
 def statement_of(trail_id: UUID, removed: RemovedEvents) -> Removal:
@@ -16,7 +20,9 @@ def statement_of(trail_id: UUID, removed: RemovedEvents) -> Removal:
         last_position=removed.last_position,
         previous_link=bytes(removed.previous_link).hex(),
         link=bytes(removed.link).hex(),
-        removed_at=go_timestamp(chain.microseconds_of(removed.removed_at) * 1000),
+        removed_at=_go_time(removed.removed_at),
+        expired_before="" if removed.expired_before is None else _go_time(removed.expired_before),
+        checkpoint_number="" if removed.checkpoint_number is None else str(removed.checkpoint_number),
         key_id=removed.key_id,
         signature=removed.signature,
     )
@@ -32,3 +38,26 @@ def first_event_within(removed: RemovedEvents) -> AuditEvent | None:
     """An event that stands where all were removed."""
     within = AuditEvent.objects.filter(position__gte=removed.first_position, position__lte=removed.last_position)
     return within.only("id", "position", "event_id").order_by("position").first()
+
+
+def merge_neighbours(trail_id: UUID, removed: RemovedEvents, ring: KeyRing) -> None:
+    """Let a stretch take in those that it touches, unless somebody else may have written them."""
+    before = RemovedEvents.objects.filter(last_position=removed.first_position - 1).first()
+    after = RemovedEvents.objects.filter(first_position=removed.last_position + 1).first()
+    for other in filter(None, (before, after)):
+        fits = other is before or bytes(other.previous_link) == bytes(removed.link)
+        if not fits or ring.judge(statement_of(trail_id, other)) is not (Verdict.VALID if ring else Verdict.UNSIGNED):
+            logger.warning("The note that retention removed %s is not signed with a known key; it stays apart", other)
+            continue
+        if other is before:
+            removed.first_position, removed.previous_link = other.first_position, other.previous_link
+        else:
+            removed.last_position, removed.link = other.last_position, other.link
+            removed.checkpoint_number = other.checkpoint_number
+        expired = (removed.expired_before, other.expired_before or other.removed_at)
+        removed.expired_before = max(filter(None, expired))
+        other.delete()
+
+
+def _go_time(moment: datetime) -> str:
+    return go_timestamp(chain.microseconds_of(moment) * 1000)

@@ -1,27 +1,29 @@
 """Retention: events that are old enough leave the trail; what was removed stays in the chain as a signed note.
 
 It works in small batches, each in a transaction of its own and followed by a pause, so that writers hardly notice.
-What publishing still has to do with stays, while its neighbours go. Nothing is removed that is not as it was sealed:
-evidence does not expire.
+What publishing still has to do with stays, while its neighbours go. Nothing is removed that is not as it was signed
+(audit/vouching.py): evidence does not expire.
 """
 
-import logging
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from audit import chain, keys, removals, trail_rows
+from audit import keys, note_signing, removals
+from audit.chain_reading import MissingKeyError
+from audit.checkpoints import statement_in
 from audit.models import AuditEvent, RemovedEvents, State, TrailHead
-from audit.statements import KeyRing, Verdict
-from audit.trail_rows import TABLE, TrailRow
+from audit.statements import KeyRing
+from audit.trail_rows import TABLE
+from audit.vouching import Vouching
 from common.transactions import write_transaction
-
-logger = logging.getLogger(__name__)
 
 BATCH = 100  # events; on SQLite nobody else writes meanwhile
 PAUSE = 0.05  # seconds after a batch, for others
@@ -30,10 +32,6 @@ KEPT_STATES = (State.PENDING, State.FAILED)
 _DELETE = f"DELETE FROM {TABLE} WHERE id IN ({{}})"  # noqa: S608  (a name of our own)
 
 Cursor = tuple[datetime, int]
-
-
-class TamperedError(Exception):
-    """An event that should leave is not as it was sealed; nothing from there on was removed."""
 
 
 def cutoff(days: float) -> datetime:
@@ -46,22 +44,60 @@ def expired(before: datetime) -> int:
     return _leaving(before).count()
 
 
-def remove_expired(before: datetime, seconds: float | None = None) -> Iterator[int]:
+@dataclass(frozen=True, slots=True)
+class _Run:
+    before: datetime
+    key: Ed25519PrivateKey | None
+    ring: KeyRing
+    vouching: Vouching
+
+    @classmethod
+    def of(cls, before: datetime, head: TrailHead, *, accepts_unsigned: bool = False) -> Self:
+        ring, key = keys.known_keys(), keys.signing_key()
+        if key is None and (ring or _is_signed(head)):
+            raise MissingKeyError(
+                "The trail is signed, and CAS_CHECKPOINT_KEY is not set here: what is removed could not be signed for. "
+                "Set it for whoever removes events, too."
+            )
+        return cls(before, key, ring, Vouching(ring, head.trail_id, accepts_unsigned=accepts_unsigned))
+
+
+def _is_signed(head: TrailHead) -> bool:
+    last = AuditEvent.objects.filter(position=head.checkpoint_position).values_list("payload", flat=True).first()
+    statement = statement_in(last)
+    return bool(statement and statement.signature) or RemovedEvents.objects.exclude(signature="").exists()
+
+
+def sign_notes(before: datetime) -> Iterator[str]:
+    """Sign notes of when there was no key, as far as can be; yields what became of each.
+
+    Raises RefusedError, and keys.KeyFileError.
+    """
+    head = TrailHead.objects.filter(pk=1).first()
+    run = _Run.of(before, head, accepts_unsigned=True) if head else None
+    if run and run.key:
+        yield from note_signing.sign_notes(run.vouching, run.key, before)
+
+
+def remove_expired(before: datetime, seconds: float | None = None, *, accepts_unsigned: bool = False) -> Iterator[int]:
     """Remove events older than this, for about so long (default: all); yields how many after each batch.
 
-    Raises TamperedError, and keys.KeyFileError.
+    What no signature vouches for yet stays; with `accepts_unsigned` checkpoints between signed ones need not be signed
+    themselves. The time does not count what it takes to read ahead to the next signature.
+    Raises RefusedError, and keys.KeyFileError.
     """
-    deadline = None if seconds is None else time.monotonic() + seconds
-    key = keys.signing_key()
+    head = TrailHead.objects.filter(pk=1).first()
+    if head is None:
+        return
+    run = _Run.of(before, head, accepts_unsigned=accepts_unsigned)
+    began = time.monotonic()
     cursor: Cursor | None = None
     while True:
         positions, cursor = _next_positions(before, cursor)
         if cursor is None:
             return
-        for first, last in _stretches(positions):
-            _remove(first, last, key)
-        yield len(positions)
-        if deadline is not None and time.monotonic() > deadline:
+        yield sum(_remove(first, last, run) for first, last in _stretches(positions))
+        if seconds is not None and time.monotonic() - began - run.vouching.seconds > seconds:
             return
         time.sleep(PAUSE)
 
@@ -76,7 +112,10 @@ def _next_positions(before: datetime, cursor: Cursor | None) -> tuple[list[int],
     if cursor is not None:
         leaving = leaving.filter(occurred_at__gte=cursor[0]).exclude(occurred_at=cursor[0], pk__lte=cursor[1])
     rows = list(leaving.order_by("occurred_at", "id").values_list("position", "occurred_at", "id")[:BATCH])
-    return sorted(row[0] for row in rows if row[0] is not None), (rows[-1][1], rows[-1][2]) if rows else None
+    end = (rows[-1][1], rows[-1][2]) if rows else None
+    if end == cursor:
+        return [], None  # nothing else, but a time that somebody wrote to SQLite in another form
+    return sorted(row[0] for row in rows if row[0] is not None), end
 
 
 def _stretches(positions: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -92,49 +131,33 @@ def _stretches(positions: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield first, previous
 
 
-def _remove(first: int, last: int, key: Ed25519PrivateKey | None) -> None:
-    """Remove a stretch of events, and note it, in one transaction."""
-    rows = trail_rows.read("position BETWEEN %s AND %s ORDER BY position", [first, last])
-    previous = _link_before(first)
-    if [row.position for row in rows] != list(range(first, last + 1)) or previous is None:
-        return  # somebody else removed them
-    _require_untampered(previous, rows)
+def _remove(first: int, last: int, run: _Run) -> int:
+    """Remove a stretch of events, and note it, in one transaction; return how many it were."""
+    stretch = run.vouching.stretch(first, last)
+    if stretch is None:
+        return 0
     removed = RemovedEvents(
         first_position=first,
-        last_position=last,
-        previous_link=previous,
-        link=rows[-1].link,
+        last_position=stretch.last,
+        previous_link=stretch.previous_link,
+        link=stretch.rows[-1].link,
         removed_at=timezone.now(),
+        expired_before=run.before,
+        checkpoint_number=stretch.checkpoint_number,
     )
     with write_transaction():
         head = TrailHead.locked()  # one at a time
-        if not _delete([row.pk for row in rows]):
-            return
-        _merge_neighbours(head, removed, key)
-        if key is not None:
-            statement = removals.statement_of(head.trail_id, removed).signed_with(key)
+        if not _delete([row.pk for row in stretch.rows]):
+            return 0
+        removals.merge_neighbours(head.trail_id, removed, run.ring)
+        if run.key is not None:
+            statement = removals.statement_of(head.trail_id, removed).signed_with(run.key)
             removed.key_id, removed.signature = statement.key_id, statement.signature
         removed.save()
-
-
-def _link_before(position: int) -> bytes | None:
-    """The link that leads to a position; None when the event there was removed just now."""
-    if position == 1:
-        return chain.GENESIS
-    rows = trail_rows.read("position = %s", [position - 1])
-    if rows and rows[0].link is not None:
-        return rows[0].link
-    removed = removals.covering(position - 1)
-    if removed is None:
-        raise TamperedError(f"There is no event at position {position - 1}, and retention did not remove it.")
-    return bytes(removed.link) if removed.last_position == position - 1 else None
-
-
-def _require_untampered(link: bytes, rows: Sequence[TrailRow]) -> None:
-    for row in rows:
-        link = chain.link_of(link, row.position or 0, row.values)
-        if row.link != link:
-            raise TamperedError(f"The event at position {row.position} is not as it was sealed: {row.event_id}.")
+        if head.removed_before is None or head.removed_before < run.before:
+            head.removed_before = run.before
+            head.save(update_fields=["removed_before"])
+    return len(stretch.rows)
 
 
 def _delete(pks: Sequence[int]) -> bool:
@@ -146,21 +169,3 @@ def _delete(pks: Sequence[int]) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(_DELETE.format(", ".join(["%s"] * len(pks))), pks)
     return True
-
-
-def _merge_neighbours(head: TrailHead, removed: RemovedEvents, key: Ed25519PrivateKey | None) -> None:
-    """Let a stretch take in those that it touches, unless somebody else may have written them."""
-    ring = KeyRing([key.public_key()] if key else [])
-    wanted = Verdict.VALID if key else Verdict.UNSIGNED
-    before = RemovedEvents.objects.filter(last_position=removed.first_position - 1).first()
-    after = RemovedEvents.objects.filter(first_position=removed.last_position + 1).first()
-    for other in filter(None, (before, after)):
-        fits = other is before or bytes(other.previous_link) == bytes(removed.link or b"")
-        if not fits or ring.judge(removals.statement_of(head.trail_id, other)) is not wanted:
-            logger.warning("The note that retention removed %s is not signed with this key; it stays apart", other)
-            continue
-        if other is before:
-            removed.first_position, removed.previous_link = other.first_position, other.previous_link
-        else:
-            removed.last_position, removed.link = other.last_position, other.link
-        other.delete()

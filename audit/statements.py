@@ -23,8 +23,11 @@ class _Signed:
     @property
     def text(self) -> bytes:
         """What is signed: the kind of statement, then its members, a line each."""
-        members = [value for name, value in asdict(self).items() if name not in {"key_id", "signature"}]
-        return "".join(f"{line}\n" for line in (f"artifact-cas {type(self).__name__.lower()}", *members)).encode()
+        lines = (f"artifact-cas {type(self).__name__.lower()}", *self._members())
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    def _members(self) -> list[Any]:
+        return [value for name, value in asdict(self).items() if name not in {"key_id", "signature"}]
 
     def signed_with(self, key: Ed25519PrivateKey) -> Self:
         signature = base64.b64encode(key.sign(self.text)).decode()
@@ -66,7 +69,11 @@ class Checkpoint(_Signed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal(_Signed):
-    """Retention removed these positions. `previous_link` is of the position before the first, `link` of the last."""
+    """Retention removed these positions. `previous_link` is of the position before the first, `link` of the last.
+
+    All events were of before `expired_before`; `checkpoint_number` is of the last checkpoint up to the last position,
+    in decimal, or "". Statements of before there were these two have "" for the first, and are signed without both.
+    """
 
     trail_id: str
     first_position: int
@@ -74,6 +81,12 @@ class Removal(_Signed):
     previous_link: str
     link: str
     removed_at: str
+    expired_before: str = ""
+    checkpoint_number: str = ""
+
+    def _members(self) -> list[Any]:
+        members = _Signed._members(self)  # not super(): a dataclass with slots is another class than the one it names
+        return members if self.expired_before else members[:-2]
 
 
 class Verdict(Enum):

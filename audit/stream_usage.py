@@ -28,7 +28,12 @@ _TABLES = """
     CREATE INDEX IF NOT EXISTS event_time ON event (time) WHERE ignored IS NULL;
     CREATE TABLE IF NOT EXISTS doubled (sequence INTEGER, key BLOB, PRIMARY KEY (sequence, key)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS consumer (created TEXT PRIMARY KEY, acked INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS delivered (
+        created TEXT, sequence INTEGER, consumer_sequence INTEGER NOT NULL, times INTEGER NOT NULL,
+        PRIMARY KEY (created, sequence)
+    ) WITHOUT ROWID;
 """
+# Up to `consumer.acked` all that was acked is known to be in here; `delivered` has what came since, by stream sequence.
 
 
 class StateError(Exception):
@@ -66,29 +71,46 @@ class UsageState:
     def clear(self) -> None:
         """Forget everything."""
         with self._transaction():
-            for table in ("event", "doubled", "consumer"):
+            for table in ("event", "doubled", "consumer", "delivered"):
                 self._file.execute(f"DELETE FROM {table}")  # noqa: S608  (names of our own)
 
     def check(self, standing: Standing, *, accepts_gap: bool = False) -> None:
-        """Raise StateError when the consumer's acks tell of messages that are not in here, unless that is accepted."""
-        with _errors(self._path):
-            row = self._file.execute("SELECT acked FROM consumer WHERE created = ?", [standing.created]).fetchone()
-        if standing.acked <= (row[0] if row else 0):
-            return
-        if not accepts_gap:
-            raise StateError(
-                f"The consumer is further than {self._path}: someone else read it, or the file is an old one, or the "
-                "stream removed what was being read. Choose another --consumer; or --rebuild, to count anew what the "
-                "stream still has; or --accept-gap, to go on without what is missing."
-            )
-        self._remember(standing.created, standing.acked)
+        """Raise StateError when the consumer's acks tell of messages that are not in here, unless that is accepted.
+
+        Each delivery has a number of its own, and a message tells how often it was delivered: so those of the messages
+        in here must be as many as the deliveries up to which all is acked.
+        """
+        with self._transaction():
+            settled = self._settled(standing.created)
+            if standing.acked <= settled:
+                return
+            (deliveries,) = self._file.execute(
+                "SELECT coalesce(sum(times), 0) FROM delivered WHERE created = ?", [standing.created]
+            ).fetchone()
+            missing = standing.acked - settled - deliveries
+            if missing > 0 and not accepts_gap:
+                raise StateError(
+                    f"{missing} of the {standing.acked} deliveries that the consumer's reader acked are not in "
+                    f"{self._path}: someone else read it, or the file is an old one, or the stream removed what was "
+                    "being read. Choose another --consumer; or --rebuild, to count anew what the stream still has; or "
+                    "--accept-gap, to go on without what is missing."
+                )
+            if missing > 0 or not standing.unacked:  # else some of them may be of after what is acked
+                self._settle(standing.created, standing.acked)
 
     def apply(self, messages: Collection[Received], created: str) -> None:
         """Count those that are new; all may be acked after that. `created` tells consumers of one name apart."""
         with self._transaction():
+            settled = self._settled(created)
             for message in messages:
                 self._apply(message)
-            self._remember(created, max(message.consumer_sequence for message in messages))
+                if message.consumer_sequence > settled:
+                    self._file.execute(
+                        "INSERT INTO delivered VALUES (?, ?, ?, ?) ON CONFLICT (created, sequence) DO UPDATE SET"
+                        " consumer_sequence = max(consumer_sequence, excluded.consumer_sequence),"
+                        " times = max(times, excluded.times)",
+                        [created, message.sequence, message.consumer_sequence, message.deliveries],
+                    )
 
     def report(
         self, start: datetime | None = None, end: datetime | None = None, organizations: Iterable[UUID] = ()
@@ -133,11 +155,16 @@ class UsageState:
             "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [key, message.sequence, *values, reason]
         )
 
-    def _remember(self, created: str, acked: int) -> None:
+    def _settled(self, created: str) -> int:
+        row = self._file.execute("SELECT acked FROM consumer WHERE created = ?", [created]).fetchone()
+        return int(row[0]) if row else 0
+
+    def _settle(self, created: str, acked: int) -> None:
         self._file.execute(
             "INSERT INTO consumer VALUES (?, ?) ON CONFLICT (created) DO UPDATE SET acked = max(acked, excluded.acked)",
             [created, acked],
         )
+        self._file.execute("DELETE FROM delivered WHERE created = ? AND consumer_sequence <= ?", [created, acked])
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

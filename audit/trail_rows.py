@@ -41,7 +41,7 @@ class TrailRow:
         return self.values[chain.FIELDS.index(name)]
 
 
-def read(condition: str, parameters: Sequence[int]) -> list[TrailRow]:
+def read(condition: str, parameters: Sequence[int | str]) -> list[TrailRow]:
     """The rows of an SQL condition, which may have an order and a limit."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT id, position, link, state, {_columns()} FROM {TABLE} WHERE {condition}", parameters)  # noqa: S608  (names of our own)

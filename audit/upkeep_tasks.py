@@ -16,6 +16,7 @@ from audit import (
     stream_state,
     sums_of_all,
 )
+from audit.chain_reading import RefusedError
 from audit.keys import KeyFileError
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def remove_expired() -> None:
     before = retention.cutoff(settings.AUDIT_RETENTION_DAYS)
     try:
         removed = sum(retention.remove_expired(before, seconds=RETENTION_SECONDS))
-    except (retention.TamperedError, KeyFileError) as error:
+    except (RefusedError, KeyFileError) as error:
         logger.error("Events could not be removed: %s", error)
         return
     except django.db.Error as error:

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db.models import Exists, OuterRef
 
 from audit import chain, removals, trail_rows
-from audit.checkpoints import ACTION, statement_in
+from audit.checkpoints import ACTION, is_of_its_time, statement_in
 from audit.findings import KEPT, Finding, Report
 from audit.models import AuditEvent, RemovedEvents, State, TrailHead
 from audit.statements import Checkpoint, KeyRing, Verdict
@@ -52,7 +52,10 @@ class Scan:
         self._keys = keys
         self._link = self._link_at(self.position)
         self._cursor: tuple[int, int] = (from_position, -1)
-        self._is_whole = from_position == 1  # nothing was removed or found since the last checkpoint
+        self._is_whole = (
+            from_position == 1
+        )  # nothing was found since the last checkpoint, nor removed without its number
+        self._number: int | None = 0 if from_position == 1 else None  # of the last checkpoint, as far as is known
 
     def _link_at(self, position: int) -> bytes | None:
         if position == 0:
@@ -79,6 +82,9 @@ class Scan:
         if row.position > self.position + 1:
             self._cross(self.position + 1, row.position - 1)
         if row.position <= self.position:
+            if _is_gone(row):
+                self.report.events -= 1  # retention removed it since it was read, and counts it
+                return
             self._find(row, "was inserted: what belongs at this position is there, or was removed by retention")
             return
         if row.link is None:
@@ -119,9 +125,15 @@ class Scan:
         elif removed.first_position == first and self._link not in {None, bytes(removed.previous_link)}:
             problem = f"does not lead to {removed}, which retention removed: it was altered together with its link"
             self._add(Finding(problem, self.position))
+        elif removed.checkpoint_number is None:
+            self._is_whole = False
+        elif removed.checkpoint_number < (self._number or 0):
+            problem = f"the note that retention removed {removed} counts {removed.checkpoint_number} checkpoints"
+            self._add(Finding(f"{problem}, and number {self._number} stands before it", first))
+        else:
+            self._number, self._is_whole = removed.checkpoint_number, True
         self.report.removed += removed.last_position - first + 1
         self.position, self._link = removed.last_position, bytes(removed.link)
-        self._is_whole = False
 
     def _compare(self, row: TrailRow, statement: Checkpoint) -> None:
         """Judge a checkpoint in the trail, unless the stream brought it: of another trail, or of whoever may publish.
@@ -132,16 +144,16 @@ class Scan:
             return
         self.report.checkpoints += 1
         verdict = self._keys.judge(statement)
-        if problem := self._problem_of(statement, verdict):
+        if problem := self._problem_of(row, statement, verdict):
             self._find(row, problem)
             return
         self.report.last_checkpoint = statement
         if verdict is Verdict.VALID:
             self.report.signed_checkpoints += 1
             self.report.last_signed = statement
-        self._is_whole = True
+        self._number, self._is_whole = statement.number, True
 
-    def _problem_of(self, statement: Checkpoint, verdict: Verdict) -> str:
+    def _problem_of(self, row: TrailRow, statement: Checkpoint, verdict: Verdict) -> str:
         last = self.report.last_checkpoint
         if verdict in {Verdict.FORGED, Verdict.UNKNOWN_KEY}:
             return f"the checkpoint is {verdict.value}"
@@ -152,14 +164,14 @@ class Scan:
         if self._link is not None and statement.link != self._link.hex():
             since = last.position + 1 if last else self.report.first_position
             return f"the checkpoint was signed over other events: positions {since} to {self.position} were rewritten"
-        return self._gap_in_numbers(statement.number, last.number if last else None)
+        if not is_of_its_time(statement, row["occurred_at"]):
+            return f"the checkpoint is of {statement.time}, and its row has another time"
+        return self._gap_in_numbers(statement.number)
 
-    def _gap_in_numbers(self, number: int, last: int | None) -> str:
-        if last is None and (self.report.first_position > 1 or not self._is_whole):
+    def _gap_in_numbers(self, number: int) -> str:
+        if self._number is None or number == self._number + 1 or (number > self._number and not self._is_whole):
             return ""
-        expected = (last or 0) + 1
-        if number == expected or (number > expected and not self._is_whole):
-            return ""
+        expected = self._number + 1
         return f"this is checkpoint {number}, and {expected} should be next: others were removed, or it was replayed"
 
     def expect(self, head: TrailHead) -> None:
@@ -170,14 +182,13 @@ class Scan:
     def end(self, head: TrailHead) -> None:
         """Compare where the scan ended with a head that was read after it."""
         self.report.last_position = self.position
-        last = self.report.last_checkpoint
         if head.position < self.position:
             self._add(Finding(f"the head of the trail was set back to position {head.position}", self.position))
         elif head.position > self.position:
             return  # it grows faster than it can be read
         elif self._link is not None and bytes(head.link) != self._link:
             self._add(Finding("the head of the trail has another link: it or this event was changed", self.position))
-        elif self._is_whole and head.checkpoint_number != (last.number if last else 0):
+        elif self._is_whole and head.checkpoint_number != self._number:
             number = head.checkpoint_number
             self._add(Finding(f"checkpoint {number} should be the last in the trail, and is not", self.position))
         for finding in _out_of_place(head.position):
@@ -198,6 +209,10 @@ def _out_of_place(end: int) -> Iterator[Finding]:
             yield Finding(problem, event.position, event.pk, str(event.event_id))
     for removed in RemovedEvents.objects.filter(last_position__gt=end)[:KEPT]:
         yield Finding(f"retention is said to have removed {removed}, and the trail ends at {end}", end)
+
+
+def _is_gone(row: TrailRow) -> bool:
+    return not AuditEvent.objects.filter(pk=row.pk, position=row.position).exists()
 
 
 def _gone(first: int, last: int) -> str:

@@ -73,6 +73,12 @@ CAS_CHECKPOINT_KEY = env.str(
     help="file with the Ed25519 private key (PEM) that signs checkpoints of the trail; `manage.py make_checkpoint_key` "
     "makes one; none: they are not signed",
 )
+CAS_CHECKPOINT_PUBLIC_KEYS = env.list(
+    "CAS_CHECKPOINT_PUBLIC_KEYS",
+    default=[],
+    help="files with the public keys (PEM) of earlier checkpoint keys, separated by commas; retention removes only "
+    "what a known key signed",
+)
 
 env.section("Web server")
 CAS_HOST = env.str("CAS_HOST", default="127.0.0.1", help="address that the `Procfile`'s web server listens at")

@@ -182,3 +182,18 @@ def test_read_prints_names_as_they_are_and_every_event_once(server: NatsServer) 
     lines = [json.loads(line) for line in audit_stream("read").split("\n")[:-1]]
     assert [line["sequence"] for line in lines] == list(range(1, 3001))
     assert {line["event"]["Data"]["Info"]["file_name"] for line in lines} == {"ünï\u2028<1>.txt"}
+
+
+def test_no_message_of_others_stops_read(server: NatsServer) -> None:
+    audit_stream("create")
+    publisher = Publisher(server.url)
+    foreign = ['{"x":"\\ud800"}', "[" * 60_000, *("[" * depth + "]" * depth for depth in range(800, 1000))]
+    publisher.publish([Message("audit.other", payload, str(number)) for number, payload in enumerate(foreign)])
+    publisher.close()
+    publish(server, ORGANIZATION)
+    out = io.BytesIO()
+    strict = io.TextIOWrapper(out, encoding="utf-8", write_through=True)  # as standard output is
+    call_command("audit_stream", "read", stdout=strict)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["sequence"] for line in lines] == list(range(1, 204))
+    assert [line["event"] for line in lines[:2]] == [{"x": "\ud800"}, foreign[1]]

@@ -74,6 +74,12 @@ def test_key_of_checkpoints_must_be_one(tmp_path: Path, settings: Settings) -> N
         assert "secret" not in str(message)
 
 
+def test_public_keys_of_earlier_checkpoint_keys_must_be_some(tmp_path: Path, settings: Settings) -> None:
+    settings.CAS_CHECKPOINT_PUBLIC_KEYS = [str(settings.CAS_DATA_DIR / "keys" / "token-public.pem")]
+    (message,) = check_checkpoint_key()
+    assert (message.id, "not Ed25519" in message.msg) == ("audit.E005", True)
+
+
 @pytest.mark.parametrize(
     ("values", "ids"),
     [

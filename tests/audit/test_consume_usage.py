@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import uuid
@@ -20,10 +21,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from audit.consumer import Consumer, Received
+from audit.consumer import Consumer, Received, Standing
 from audit.entries import read_entry
 from audit.events import Action, Event
-from audit.stream_usage import UsageState
+from audit.stream_usage import StateError, UsageState
 from audit.usage import Usage
 from tests.audit.streams import STREAM, publish, publish_events, publish_raw, raw, with_stream
 from tests.factories import ORGANIZATION, make_event
@@ -215,6 +216,121 @@ def test_state_that_lacks_what_was_acked_is_refused_until_it_is_rebuilt(server: 
     with pytest.raises(CommandError, match="--rebuild"):
         consume_usage("--state", str(tmp_path / "other"))
     assert consume_usage("--state", str(tmp_path / "other"), "--rebuild") == report
+
+
+CREATED = "2026-01-01T00:00:00"
+
+
+def received(sequence: int, consumer_sequence: int, deliveries: int = 1) -> Received:
+    return Received(
+        sequence, datetime.now(UTC), "audit.x", str(sequence), b"{}", consumer_sequence, "", deliveries=deliveries
+    )
+
+
+def deliver(state: UsageState, first: int, last: int) -> None:
+    state.apply([received(number, number) for number in range(first, last + 1)], CREATED)
+
+
+def standing(acked: int, unacked: int = 0) -> Standing:
+    return Standing(CREATED, waiting=0, unacked=unacked, acked=acked, delivered_sequence=acked, ack_wait=30)
+
+
+def test_what_another_reader_took_between_is_noticed(tmp_path: Path) -> None:
+    with UsageState(tmp_path / "state") as state:
+        deliver(state, 1, 100)
+        state.check(standing(100))
+        deliver(state, 201, 300)
+        for unacked in (0, 7):
+            with pytest.raises(StateError, match="100 of the 300 deliveries"):
+                state.check(standing(300, unacked))
+        state.check(standing(300), accepts_gap=True)
+        state.check(standing(300))
+        deliver(state, 301, 400)
+        state.check(standing(400))
+        with pytest.raises(StateError, match="1 of the 401"):
+            state.check(standing(401))
+
+
+def test_what_is_applied_and_not_acked_hides_no_gap_for_long(tmp_path: Path) -> None:
+    with UsageState(tmp_path / "state") as state:
+        deliver(state, 1, 100)
+        deliver(state, 201, 300)
+        state.check(standing(200, unacked=100))
+        with pytest.raises(StateError):
+            state.check(standing(300))
+
+
+@given(lost=st.lists(st.booleans(), max_size=30), checks=st.integers(1, 5))
+@hypothesis_settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+def test_redeliveries_are_no_gap(tmp_path: Path, lost: list[bool], checks: int) -> None:
+    """Each message is lost so often before it arrives, and once more after it was applied."""
+    number, delivered = 0, 0
+    with UsageState(tmp_path / uuid.uuid4().hex) as state:
+        for is_lost in lost:
+            number += 1
+            deliveries = 3 if is_lost else 1
+            delivered += deliveries
+            state.apply([received(number, delivered, deliveries)], CREATED)
+            if is_lost:
+                delivered += 1
+                state.apply([received(number, delivered, deliveries + 1)], CREATED)
+            if number % checks == 0:
+                state.check(standing(delivered))
+        state.check(standing(delivered))
+        with pytest.raises(StateError):
+            state.check(standing(delivered + 1))
+
+
+def test_file_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    with UsageState(tmp_path / "state") as state:
+        deliver(state, 1, 3)
+    with sqlite3.connect(tmp_path / "state") as file:
+        file.execute("DROP TABLE delivered")
+        file.execute("INSERT INTO consumer VALUES (?, 3)", [CREATED])
+    file.close()
+    with UsageState(tmp_path / "state") as state:
+        state.check(standing(3))
+        deliver(state, 4, 5)
+        state.check(standing(5))
+        with pytest.raises(StateError):
+            state.check(standing(6))
+
+
+def test_what_is_settled_is_not_kept_one_by_one(tmp_path: Path) -> None:
+    with UsageState(tmp_path / "state") as state:
+        deliver(state, 1, 300)
+        state.check(standing(300))
+        assert state._file.execute("SELECT count(*) FROM delivered").fetchone() == (0,)
+
+
+def test_reader_that_takes_some_meanwhile_is_noticed(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish_events(server.url, *(make_event(size_bytes=size) for size in (1, 20)))
+    consume_usage()
+    publish_events(server.url, make_event(size_bytes=300))
+    with Consumer(name="artifact-cas-usage") as other:
+        other.ack(other.read())
+    publish_events(server.url, make_event(size_bytes=4000))
+    with pytest.raises(CommandError, match="1 of the 3 deliveries"):
+        consume_usage()
+    assert usage_of(consume_usage("--accept-gap")).uploaded_bytes == 4021
+
+
+def test_reader_that_takes_some_while_it_is_drained_is_noticed(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_events(server.url, make_event(size_bytes=1))
+    apply = UsageState.apply
+
+    def apply_and_lose(state: UsageState, messages: Any, created: str) -> None:
+        apply(state, messages, created)
+        monkeypatch.undo()
+        publish_events(server.url, make_event(size_bytes=20))
+        with Consumer(name="artifact-cas-usage") as other:
+            other.ack(other.read())
+
+    monkeypatch.setattr(UsageState, "apply", apply_and_lose)
+    with pytest.raises(CommandError, match="1 of the 2 deliveries"):
+        consume_usage()
 
 
 def test_gap_that_is_accepted_is_gone_on_after(server: NatsServer, tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from pytest_django import Settings
 
 from artifacts.models import Artifact, Location
 from audit import outbox
+from audit.checkpoints import SUBJECT
 from audit.models import AuditEvent, State
 from tests.audit.streams import STREAM, make_stream, publish, publish_events, with_stream
+from tests.audit.trails import checkpoint_now, old_ns, seal_all
 from tests.factories import bearer, digest_of, make_event, make_row, stored_at
 from tests.servers import NatsServer, wait_until
 
@@ -239,3 +241,20 @@ def test_comparing_leaves_no_consumer_behind_for_long(server: NatsServer) -> Non
     (left,) = with_stream(server.url, lambda stream: stream.consumers_info(STREAM))
     assert left.config.durable_name is None
     assert left.config.inactive_threshold
+
+
+def test_what_retention_removed_by_hand_does_not_return(server: NatsServer, settings: Settings) -> None:
+    old, kept = make_row(location="", timestamp_ns=old_ns(10)), make_row(location="", timestamp_ns=old_ns(1))
+    assert not outbox.publish_pending()
+    seal_all()
+    checkpoint_now()
+    assert not outbox.publish_pending()
+    call_command("remove_expired_events", "--days", "7", stdout=io.StringIO())
+    call_command("remove_expired_events", "--days", "20", stdout=io.StringIO())
+    assert not AuditEvent.objects.filter(event_id=old.event_id).exists()
+    for days in (0, 30):
+        settings.AUDIT_RETENTION_DAYS = days
+        assert reconcile("--repair")[0] == []
+        call_command("mirror_stream", "--consumer", f"anew-{days}", stdout=io.StringIO())
+        states = dict(AuditEvent.objects.exclude(subject=SUBJECT).values_list("event_id", "state"))
+        assert states == {kept.event_id: State.PUBLISHED}

@@ -12,15 +12,15 @@ from django.db import connections, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audit import keys as key_files
 from audit import removals, retention
+from audit.chain_reading import TamperedError
 from audit.findings import Finding
 from audit.keys import read_public_key
 from audit.models import AuditEvent, RemovedEvents, State, TrailHead, UsageTotal
-from audit.retention import TamperedError
 from audit.statements import KeyRing
+from audit.trail_rows import TrailRow
 from audit.upkeep_tasks import remove_expired
-from audit.verification import verify
+from audit.verification import Scan, verify
 from tests.audit.trails import checkpoint_now, make_trail, old_ns, rewrite_links, seal_all, sql
 from tests.factories import make_row
 
@@ -105,8 +105,8 @@ def test_whole_trail_may_leave_but_for_its_last_checkpoint(keys: KeyRing) -> Non
     make_old(*OLD)
     assert remove() == 12
     assert ranges() == [(1, 6), (8, 13)]
-    assert remove(days=1e-9) == 2
-    assert (positions(), ranges()) == ([], [(1, 14)])
+    assert remove(days=1e-9) == 1
+    assert (positions(), ranges()) == ([14], [(1, 13)])
     assert findings(keys) == []
 
 
@@ -169,7 +169,8 @@ def test_gap_that_retention_did_not_make_is_not_covered_up(keys: KeyRing) -> Non
 def test_event_that_is_to_be_published_again_meanwhile_stays(keys: KeyRing) -> None:
     make_old(*OLD)
     AuditEvent.objects.filter(position=3).update(state=State.PENDING)
-    retention._remove(1, 6, key_files.signing_key())
+    run = retention._Run.of(retention.cutoff(5), TrailHead.objects.get())
+    assert retention._remove(1, 6, run) == 0
     assert (len(positions()), ranges()) == (7, [])
 
 
@@ -326,6 +327,13 @@ def test_command_says_what_would_go_and_what_went(keys: KeyRing) -> None:
     assert len(positions()) == 1
 
 
+def test_command_says_what_waits_for_a_checkpoint(keys: KeyRing) -> None:
+    make_old(*OLD, checkpoint=False)
+    assert run("--days", "5").endswith("6 stay until the worker has written a checkpoint behind them.\n")
+    checkpoint_now()
+    assert run("--days", "5") == "Removed 6 events that were older than 5 days.\n"
+
+
 def test_command_wants_an_age(keys: KeyRing, settings: Any) -> None:
     with pytest.raises(CommandError, match="kept for ever"):
         run()
@@ -344,3 +352,30 @@ def test_command_says_what_is_not_as_it_was_sealed(keys: KeyRing) -> None:
     sql("UPDATE audit_auditevent SET size_bytes = 99 WHERE position = 1")
     with pytest.raises(CommandError, match="position 1 is not as it was sealed"):
         run("--days", "5")
+
+
+def test_verifier_raises_no_alarm_while_events_leave(keys: KeyRing, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_old(*OLD, *OLD)
+    monkeypatch.setattr(retention, "BATCH", 4)
+    batches = retention.remove_expired(retention.cutoff(5))
+    assert next(batches) == 4
+    read = Scan.next_page
+
+    def read_and_lose(scan: Scan) -> list[TrailRow]:
+        page = read(scan)
+        next(batches, None)
+        return page
+
+    monkeypatch.setattr(Scan, "next_page", read_and_lose)
+    report = verify(keys)
+    assert report.findings == []
+    assert report.events + report.removed == 13
+
+
+def test_event_that_is_put_back_where_it_was_removed_is_named(keys: KeyRing) -> None:
+    make_old(*OLD)
+    event = AuditEvent.objects.get(position=3)
+    remove()
+    event._state.adding = True
+    event.save()
+    assert [found.row_id for found in findings(keys)] == [event.pk]

@@ -50,6 +50,7 @@ def undone() -> AbstractContextManager[Any]:
 LOTS = (4, 3, 4)
 END = 14
 CHECKPOINTS = (5, 9, 14)
+DAY = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -537,3 +538,14 @@ def test_new_checkpoint_waits_to_be_published(keys: KeyRing, settings: Any) -> N
     settings.NATS_URL = "nats://localhost:4222"
     make_trail(1)
     assert AuditEvent.objects.get(action=checkpoints.ACTION).state == State.PENDING
+
+
+def test_checkpoint_whose_row_has_another_time_is_named(keys: KeyRing) -> None:
+    make_trail(2)
+    sql(
+        "UPDATE audit_auditevent SET occurred_at = %s WHERE position = 3", connection.ops.adapt_datetimefield_value(DAY)
+    )
+    rewrite_links(3)
+    make_trail(1)
+    found = first_finding(verify(keys))
+    assert (found.position, found.problem.endswith("and its row has another time")) == (3, True)

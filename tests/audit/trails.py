@@ -7,7 +7,7 @@ from django.db import connection
 from django.utils import timezone
 
 from audit import chain, checkpoints, sealing, trail_rows
-from audit.models import AuditEvent, State, TrailHead
+from audit.models import AuditEvent, RemovedEvents, State, TrailHead
 from tests.factories import make_event
 
 
@@ -54,7 +54,8 @@ def shift(first: int, by: int) -> None:
 
 def rewrite_links(position: int) -> None:
     """Compute all links from a position on anew, the head's included: what only a signature can tell."""
-    link = chain.GENESIS
+    removed = RemovedEvents.objects.order_by("last_position").filter(last_position__lt=position).last()
+    link = bytes(removed.link) if removed else chain.GENESIS
     end = 0
     for row in rows():
         assert row.position is not None

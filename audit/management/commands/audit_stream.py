@@ -14,7 +14,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from audit import draining
 from audit.connection import NatsClient
-from audit.consumer import Consumer, StreamError
+from audit.consumer import Consumer, Received, StreamError
 from audit.names import STREAM, stream_name
 
 SUBJECTS = ["audit.>"]
@@ -70,8 +70,7 @@ class Command(BaseCommand):
             for message in itertools.chain.from_iterable(draining.read_all(consumer)):
                 event = _event(message.payload)
                 if org is None or _organization(event) == org:
-                    line = {"sequence": message.sequence, "subject": message.subject, "id": message.message_id}
-                    self.stdout.write(json.dumps({**line, "event": event}, ensure_ascii=False))
+                    self.stdout.write(_line(message, event))
 
     async def _connect(self) -> NatsClient:
         client = NatsClient()
@@ -89,8 +88,16 @@ def _event(data: bytes) -> Any:
     """The message's JSON; text when it is none, for a stream may carry what others publish."""
     try:
         return json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return data.decode(errors="replace")
+
+
+def _line(message: Received, event: Any) -> str:
+    line = {"sequence": message.sequence, "subject": message.subject, "id": message.message_id}
+    try:
+        return json.dumps({**line, "event": event})
+    except RecursionError:  # one level deeper than what could just be read
+        return json.dumps({**line, "event": message.payload.decode(errors="replace")})
 
 
 def _organization(event: Any) -> str | None:

@@ -24,6 +24,7 @@ from audit.stream_usage import Report, StateError, UsageState
 from common.status_command import INTERRUPTED
 
 REDRAW = 0.5  # seconds at least between two
+CHECK = 30.0  # seconds between two looks whether somebody else reads the consumer
 
 _Chosen = tuple[datetime | None, datetime | None, list[UUID]]
 
@@ -75,13 +76,14 @@ class Command(BaseCommand):
                             reader.apply,
                             should_stop=stopping,
                             say=display.say,
-                            tick=lambda: reader.show(display, chosen),
+                            tick=lambda: reader.tick(display, chosen),
                         )
                         reader.show(display, chosen, at_once=True)
                     return
                 left = draining.drain(source, reader.apply, should_stop=stopping)
                 if stopping():
                     raise CommandError("Stopped; the next run goes on from here.", returncode=INTERRUPTED)
+                reader.check()
                 if left:
                     self.stderr.write(f"{left} messages are not counted: another reader of this consumer has them.")
                 _Display(self, is_json=options["json"]).show(usage.report(*chosen))
@@ -97,10 +99,22 @@ class _Reader:
         self._usage = usage
         self._is_news = True
         self._due = 0.0
+        self._check_due = time.monotonic() + CHECK
 
     def apply(self, messages: Sequence[Received]) -> None:
         self._usage.apply(messages, self._source.created)
         self._is_news = True
+
+    def check(self) -> None:
+        """Raise StateError when somebody else read what is not in the file."""
+        self._usage.check(self._source.standing())
+
+    def tick(self, display: "_Display", chosen: _Chosen) -> None:
+        """Do what is due now and then."""
+        if time.monotonic() > self._check_due:
+            self.check()
+            self._check_due = time.monotonic() + CHECK
+        self.show(display, chosen)
 
     def show(self, display: "_Display", chosen: _Chosen, *, at_once: bool = False) -> None:
         """Show the usage when it has changed; not all the time, for it is a sum over all events."""

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from audit import retention
+from audit.chain_reading import RefusedError
 from audit.checks import LONGEST_RETENTION
 from audit.keys import KeyFileError
 
@@ -32,8 +33,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--days", type=days, help="another age than AUDIT_RETENTION_DAYS")
         parser.add_argument("--dry-run", action="store_true", help="only say how many would go")
+        parser.add_argument(
+            "--accept-unsigned",
+            action="store_true",
+            help="there was no key for a while: sign the notes of that time, and take its checkpoints as they are",
+        )
 
-    def handle(self, *, days: float | None, dry_run: bool, **options: Any) -> None:
+    def handle(self, *, days: float | None, dry_run: bool, accept_unsigned: bool, **options: Any) -> None:
         """Remove, and say how many."""
         age = days if days is not None else settings.AUDIT_RETENTION_DAYS
         if not age:
@@ -43,9 +49,14 @@ class Command(BaseCommand):
             if dry_run:
                 self.stdout.write(f"{retention.expired(before)} events are older than {age:g} days and would go.")
                 return
-            removed = sum(retention.remove_expired(before))
-        except (retention.TamperedError, KeyFileError) as error:
+            for said in retention.sign_notes(before) if accept_unsigned else ():
+                self.stdout.write(said)
+            removed = sum(retention.remove_expired(before, accepts_unsigned=accept_unsigned))
+            left = retention.expired(before)
+        except (RefusedError, KeyFileError) as error:
             raise CommandError(str(error)) from error
         except django.db.Error as error:
             raise CommandError(f"The database failed: {error}") from error
         self.stdout.write(f"Removed {removed} events that were older than {age:g} days.")
+        if left:
+            self.stdout.write(f"{left} stay until the worker has written a checkpoint behind them.")

@@ -3,6 +3,7 @@
 import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from audit.findings import Finding, Report
 from audit.keys import KeyFileError, read_public_key
 from audit.models import AuditEvent
 from audit.statements import KeyRing
+from audit.witnesses import Place
 from common.status_command import NOT_DONE, StatusCommand
 
 SOUND, TAMPERED = 0, 1
@@ -55,7 +57,7 @@ class Command(StatusCommand):
             keys = KeyRing(map(read_public_key, public_key))
             report = _scan(keys, from_position)
             freshness.add_to(report)
-            agreeing = _compare(report, keys, checkpoint) if checkpoint else None
+            places = _compare(report, keys, checkpoint) if checkpoint else None
         except KeyFileError as error:
             raise CommandError(f"--public-key: {error}", returncode=NOT_DONE) from error
         except (OSError, UnicodeDecodeError) as error:
@@ -67,8 +69,7 @@ class Command(StatusCommand):
             raise CommandError(
                 f"The trail holds a value that is none of its kind: {error}", returncode=TAMPERED
             ) from error
-        text = json.dumps({**report.as_dict(), "checkpoints_agreeing": agreeing}, indent=2)
-        self.stdout.write(text if options["json"] else _as_text(report, agreeing))
+        self.stdout.write(_as_json(report, places) if options["json"] else _as_text(report, places))
         sys.exit(SOUND if report.is_sound else TAMPERED)
 
 
@@ -81,23 +82,32 @@ def _scan(keys: KeyRing, from_position: int) -> Report:
         )
 
 
-def _compare(report: Report, keys: KeyRing, file: str) -> int:
-    """Compare with checkpoints in a file; return how many the trail agrees with. Raises OSError, CommandError."""
-    agreeing = found = 0
+def _compare(report: Report, keys: KeyRing, file: str) -> "Counter[Place]":
+    """Compare with checkpoints in a file; return how many agree, by where they are. Raises OSError, CommandError."""
+    places: Counter[Place] = Counter()
+    found = False
     with ExitStack() as stack:
         lines = sys.stdin if file == "-" else stack.enter_context(Path(file).open())
         for outcome in witnesses.compare(witnesses.checkpoints_in(lines), keys):
-            found += 1
+            found = True
             if isinstance(outcome, Finding):
                 report.add(outcome)
             else:
-                agreeing += 1
+                places[outcome] += 1
     if not found:
         raise CommandError("--checkpoint: there is no checkpoint of this trail in it.", returncode=NOT_DONE)
-    return agreeing
+    return places
 
 
-def _as_text(report: Report, agreeing: int | None) -> str:
+def _as_json(report: Report, places: "Counter[Place] | None") -> str:
+    counts = {
+        "checkpoints_agreeing": None if places is None else places[Place.IN_TRAIL],
+        "checkpoints_removed": None if places is None else places[Place.REMOVED],
+    }
+    return json.dumps({**report.as_dict(), **counts}, indent=2)
+
+
+def _as_text(report: Report, places: "Counter[Place] | None") -> str:
     lines = [
         f"trail {report.trail_id}, positions {report.first_position} to {report.last_position}: "
         f"{report.events} events, {report.removed} removed by retention, {report.unsealed} not sealed yet",
@@ -108,8 +118,10 @@ def _as_text(report: Report, agreeing: int | None) -> str:
     if last := report.last_signed or report.last_checkpoint:
         kind = "signed " if report.last_signed else ""
         lines.append(f"last {kind}checkpoint: {last.number} of {last.time}, for position {last.position}")
-    if agreeing is not None:
-        lines.append(f"{agreeing} checkpoints that were given are in the trail")
+    if places is not None:
+        lines.append(f"{places[Place.IN_TRAIL]} checkpoints that were given are in the trail")
+        if removed := places[Place.REMOVED]:
+            lines.append(f"{removed} are in stretches that retention removed: only age and number were compared")
     lines += [f"WRONG {finding}" for finding in report.findings]
     if report.finding_count > len(report.findings):
         lines.append(f"and {report.finding_count - len(report.findings)} more")
