@@ -2,9 +2,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
+IN_PROCESS := --ignore tests/browser --ignore tests/deploy --ignore tests/devstack --ignore tests/functional
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test chaos lint audit format lock screenshots clean
+.PHONY: help run demo test coverage chaos lint audit format lock screenshots clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -16,7 +18,10 @@ demo: $(VENV)/installed ## Send real files through a running stack and read the 
 	@exec $(BIN)/python -m devstack.demo
 
 test: lint ## Check and test everything against real servers
-	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term --cov-report=html:build/coverage
+	@$(BIN)/pytest $(PARALLEL)
+
+coverage: $(VENV)/installed-dev ## How much of the code the tests in one process reach (half as slow again as without)
+	@$(BIN)/pytest $(PARALLEL) --cov --cov-report=term --cov-report=html:build/coverage $(IN_PROCESS)
 
 chaos: $(VENV)/installed-dev ## Break what the stack depends on, and count what became of every transfer (an hour)
 	@exec $(BIN)/python -m tests.chaos $(OPTIONS)

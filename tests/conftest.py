@@ -25,9 +25,8 @@ from people.receivers import record_sign_in
 from tests.conformance import violations
 from tests.servers import NatsServer, PostgresServer
 
-# How long an example takes says how busy the machine is.
-hypothesis_settings.register_profile("patient", deadline=None)
-hypothesis_settings.load_profile("patient")
+# The same examples everywhere, however long each takes.
+hypothesis_settings.load_profile("ci")
 
 
 def pytest_configure() -> None:

@@ -42,7 +42,7 @@ MATRIX: dict[str, dict[str, Any]] = {
                 "existingConfigMaps": [{"name": "c", "keys": ["3.pem"]}],
                 "inline": {"4.pem": "key"},
             },
-            "checkpointKey": {"existingSecret": "checkpoint"},
+            "checkpointKey": {"existingSecret": "checkpoint", "earlierPublicKeys": ["2024.pem", "2025.pem"]},
         }
     },
     "nats": {"cas": {"nats": {"enabled": True, "host": "nats.example.com"}}},
@@ -267,8 +267,12 @@ def test_several_key_files_are_mounted_and_named(chart: helm_python.Chart) -> No
 
 
 def test_only_who_seals_has_the_checkpoint_key(chart: helm_python.Chart) -> None:
-    pods = Manifests(chart, **MATRIX["several key files"]).pods()
+    manifests, folder = Manifests(chart, **MATRIX["several key files"]), "/etc/artifact-cas/checkpoint"
+    pods = manifests.pods()
     assert {name for name, pod in pods.items() if "checkpoint" in json.dumps(pod)} == {"worker", "maintenance"}
+    environment = manifests.environment("maintenance")
+    assert environment["CAS_CHECKPOINT_KEY"] == f"{folder}/checkpoint-private.pem"
+    assert environment["CAS_CHECKPOINT_PUBLIC_KEYS"] == f"{folder}/2024.pem,{folder}/2025.pem"
 
 
 def test_secrets_stand_in_no_other_manifest(chart: helm_python.Chart) -> None:

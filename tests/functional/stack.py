@@ -1,16 +1,20 @@
 """The real thing: NATS, web server, worker and beat as processes, over a folder of their own. No mocks here."""
 
+import atexit
 import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import sqlite3
 import ssl
 import subprocess
 import sys
+import tempfile
 import uuid
 from dataclasses import dataclass, field
+from functools import cache
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -63,10 +67,12 @@ class LiveStack:
 
     def prepare(self) -> None:
         """Keys, database, location, stream."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        keys = self.manage("make_keys")
-        self.environment |= dict(line.split("=", 1) for line in keys.splitlines())
-        commands = [["migrate", "--verbosity", "0"], ["create_location", "default", "--folder", str(self.root)]]
+        template, made = _prepared()
+        shutil.copytree(template, self.folder, dirs_exist_ok=True)
+        self.environment |= {name: value.replace(str(template), str(self.folder)) for name, value in made.items()}
+        commands = [["create_location", "default", "--folder", str(self.root)]]
+        if self.environment.get("DATABASE_URL"):
+            commands.insert(0, ["migrate", "--verbosity", "0"])
         if self.nats:
             self.nats.start()
             commands.append(["audit_stream", "create"])
@@ -182,6 +188,19 @@ class LiveStack:
             return requests.get(f"{self.url}/readyz", timeout=5).ok
         except requests.RequestException:
             return False
+
+
+@cache
+def _prepared() -> tuple[Path, dict[str, str]]:
+    """Keys, their settings, and a migrated SQLite database: made once, and copied for each stack."""
+    folder = Path(tempfile.mkdtemp(prefix="cas-stack-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    stack = LiveStack(folder, None)
+    stack.environment.pop("DATABASE_URL", None)
+    made = dict(line.split("=", 1) for line in stack.manage("make_keys").splitlines())
+    stack.environment |= made
+    stack.manage("migrate", "--verbosity", "0")
+    return folder, made
 
 
 @dataclass

@@ -83,6 +83,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- if and $.isSigning .cas.checkpointKey.existingSecret }}
 - {name: CAS_CHECKPOINT_KEY, value: /etc/artifact-cas/checkpoint/{{ .cas.checkpointKey.existingSecretKey }}}
+{{- with .cas.checkpointKey.earlierPublicKeys }}
+- {name: CAS_CHECKPOINT_PUBLIC_KEYS, value: "/etc/artifact-cas/checkpoint/{{ join ",/etc/artifact-cas/checkpoint/" . }}"}
+{{- end }}
 {{- end }}
 {{- if .cas.nats.enabled }}
 {{- if .cas.nats.existingSecret }}
