@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
-PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 IN_PROCESS := --ignore tests/browser --ignore tests/deploy --ignore tests/devstack --ignore tests/functional
 
 .DEFAULT_GOAL := help
