@@ -36,6 +36,8 @@ def plans() -> list[str]:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SET LOCAL enable_seqscan = off")  # what it does with a small table says nothing
+            # Nor does what another test made it count.
+            cursor.execute("UPDATE pg_class SET reltuples = -1, relpages = 0 WHERE relname = 'audit_auditevent'")
         for sql, params in asked:
             cursor.execute(f"EXPLAIN {'QUERY PLAN ' if connection.vendor == 'sqlite' else ''}{sql}", params)
             found.append("\n".join(str(row[-1]) for row in cursor.fetchall()))
