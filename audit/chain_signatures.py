@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from uuid import UUID
 
-from audit import chain, removals
+from audit import chain, checkpoints, removals
 from audit.chain_reading import MissingKeyError, TamperedError, items
-from audit.checkpoints import ACTION, is_of_its_time, statement_in
-from audit.models import RemovedEvents, State
+from audit.models import RemovedEvents
+from audit.removals import name_of
 from audit.statements import Checkpoint, KeyRing, Removal, Verdict
 from audit.trail_rows import TrailRow
 
@@ -43,11 +43,8 @@ class ChainSignatures:
             yield item, link
 
     def statement_of(self, row: TrailRow) -> Checkpoint | None:
-        """The checkpoint in a row, unless it is another trail's, or the stream brought it."""
-        if row["action"] != ACTION or row.state == State.MIRRORED:
-            return None
-        statement = statement_in(row["payload"])
-        return statement if statement is not None and statement.trail_id == str(self._trail_id) else None
+        """The trail's checkpoint in a row, if it is one."""
+        return checkpoints.statement_of(row, str(self._trail_id))
 
     def judge(self, row: TrailRow, statement: Checkpoint, link: bytes, number: int | None, *, is_signed: bool) -> bool:
         """Whether a checkpoint vouches for what is before it; raises what is wrong with it."""
@@ -55,7 +52,7 @@ class ChainSignatures:
         is_vouching = self.is_vouching(statement, name)
         if statement.position + 1 != row.position or statement.link != link.hex():
             raise TamperedError(f"{name} was signed over other events than stand before it.")
-        if not is_of_its_time(statement, row["occurred_at"]):
+        if not checkpoints.is_of_its_time(statement, row["occurred_at"]):
             raise TamperedError(f"{name} is of {statement.time}, and its row has another time.")
         if number is not None and statement.number != number + 1:
             raise TamperedError(f"{name} is number {statement.number}, and {number + 1} should be next.")
@@ -83,8 +80,3 @@ class ChainSignatures:
     def vouches(self, note: RemovedEvents) -> bool:
         """Whether a note is signed, or nothing is; raises as `is_vouching` does."""
         return self.is_vouching(removals.statement_of(self._trail_id, note), name_of(note))
-
-
-def name_of(note: RemovedEvents) -> str:
-    """How it is called in what is raised."""
-    return f"The note that retention removed {note}"

@@ -20,7 +20,8 @@ from django.utils import timezone
 from audit import chain, keys
 from audit.events import go_json, go_timestamp
 from audit.models import AuditEvent, State, TrailHead
-from audit.statements import Checkpoint
+from audit.statements import Checkpoint, go_time
+from audit.trail_rows import TrailRow
 from common.transactions import write_transaction
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def _write(head: TrailHead, key: Ed25519PrivateKey | None) -> AuditEvent:
         time=go_timestamp(now_ns),
         position=head.position,
         link=bytes(head.link).hex(),
-        previous_time="" if head.checkpointed_at is None else _go_time(head.checkpointed_at),
+        previous_time="" if head.checkpointed_at is None else go_time(head.checkpointed_at),
     )
     event = AuditEvent(
         event_id=uuid.uuid4(),
@@ -118,8 +119,12 @@ def statement_in(payload: object) -> Checkpoint | None:
 
 def is_of_its_time(statement: Checkpoint, occurred_at: object) -> bool:
     """Whether its event has the time that was signed, as each that was written here has."""
-    return isinstance(occurred_at, datetime) and statement.time == _go_time(occurred_at)
+    return isinstance(occurred_at, datetime) and statement.time == go_time(occurred_at)
 
 
-def _go_time(moment: datetime) -> str:
-    return go_timestamp(chain.microseconds_of(moment) * 1000)
+def statement_of(row: TrailRow, trail_id: str) -> Checkpoint | None:
+    """The checkpoint of this trail in a row; none that the stream brought, which anybody may publish."""
+    if row["action"] != ACTION or row.state == State.MIRRORED:
+        return None
+    statement = statement_in(row["payload"])
+    return statement if statement is not None and statement.trail_id == trail_id else None

@@ -53,12 +53,12 @@ def check_nats_access(**kwargs: Any) -> list[CheckMessage]:
 def check_checkpoint_key(**kwargs: Any) -> list[CheckMessage]:
     """E004: the key that should sign checkpoints cannot. E005: an earlier one's public key is none."""
     try:
-        keys.signing_key()
+        key = keys.signing_key()
     except keys.KeyFileError as error:
         hint = "`manage.py make_checkpoint_key` makes one."
         return [Error(f"CAS_CHECKPOINT_KEY: {error}", hint=hint, id="audit.E004")]
     try:
-        keys.known_keys()
+        keys.known_keys(key)
     except keys.KeyFileError as error:
         hint = "Name the checkpoint-public.pem of each earlier key (docs/keys.md)."
         return [Error(f"CAS_CHECKPOINT_PUBLIC_KEYS: {error}", hint=hint, id="audit.E005")]

@@ -29,9 +29,8 @@ def signing_key() -> Ed25519PrivateKey | None:
     return key
 
 
-def known_keys() -> KeyRing:
-    """The public halves of CAS_CHECKPOINT_KEY and of those before it; raises KeyFileError."""
-    key = signing_key()
+def known_keys(key: Ed25519PrivateKey | None) -> KeyRing:
+    """The public halves of this key, that of CAS_CHECKPOINT_KEY, and of those before it; raises KeyFileError."""
     earlier = [read_public_key(Path(path)) for path in settings.CAS_CHECKPOINT_PUBLIC_KEYS]
     return KeyRing([*([key.public_key()] if key else []), *earlier])
 

@@ -6,7 +6,6 @@ that all the note stands for has expired by now. That the events were what they 
 
 from collections.abc import Iterator
 from datetime import datetime
-from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -27,10 +26,12 @@ def sign_notes(vouching: Vouching, key: Ed25519PrivateKey, before: datetime) -> 
             with write_transaction():
                 head = TrailHead.locked()
                 if found.exists():
-                    _sign(note, head.trail_id, key, before)
+                    note.expired_before = before
+                    removals.sign(head.trail_id, note, key)
+                    note.save()
                 else:
                     problem = "has changed meanwhile"
-        yield f"The note that retention removed {note} {problem or 'is signed now'}."
+        yield f"{removals.name_of(note)} {problem or 'is signed now'}."
 
 
 def _problem_of(note: RemovedEvents, vouching: Vouching, before: datetime) -> str:
@@ -51,10 +52,3 @@ def _problem_of(note: RemovedEvents, vouching: Vouching, before: datetime) -> st
         return f"does not fit the checkpoints on its sides: it counts {counted}"
     note.checkpoint_number = counted
     return ""
-
-
-def _sign(note: RemovedEvents, trail_id: UUID, key: Ed25519PrivateKey, before: datetime) -> None:
-    note.expired_before = before
-    statement = removals.statement_of(trail_id, note).signed_with(key)
-    note.key_id, note.signature = statement.key_id, statement.signature
-    note.save()

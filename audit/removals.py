@@ -1,13 +1,12 @@
 """What stands in the chain for events that retention removed, as a signed statement."""
 
 import logging
-from datetime import datetime
 from uuid import UUID
 
-from audit import chain
-from audit.events import go_timestamp
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from audit.models import AuditEvent, RemovedEvents
-from audit.statements import KeyRing, Removal, Verdict
+from audit.statements import KeyRing, Removal, Verdict, go_time
 
 logger = logging.getLogger(__name__)
 
@@ -20,12 +19,23 @@ def statement_of(trail_id: UUID, removed: RemovedEvents) -> Removal:
         last_position=removed.last_position,
         previous_link=bytes(removed.previous_link).hex(),
         link=bytes(removed.link).hex(),
-        removed_at=_go_time(removed.removed_at),
-        expired_before="" if removed.expired_before is None else _go_time(removed.expired_before),
+        removed_at=go_time(removed.removed_at),
+        expired_before="" if removed.expired_before is None else go_time(removed.expired_before),
         checkpoint_number="" if removed.checkpoint_number is None else str(removed.checkpoint_number),
         key_id=removed.key_id,
         signature=removed.signature,
     )
+
+
+def name_of(removed: RemovedEvents) -> str:
+    """How a row is called in what is said of it."""
+    return f"The note that retention removed {removed}"
+
+
+def sign(trail_id: UUID, removed: RemovedEvents, key: Ed25519PrivateKey) -> None:
+    """Put the signature of what the row says into it."""
+    statement = statement_of(trail_id, removed).signed_with(key)
+    removed.key_id, removed.signature = statement.key_id, statement.signature
 
 
 def covering(position: int) -> RemovedEvents | None:
@@ -47,7 +57,7 @@ def merge_neighbours(trail_id: UUID, removed: RemovedEvents, ring: KeyRing) -> N
     for other in filter(None, (before, after)):
         fits = other is before or bytes(other.previous_link) == bytes(removed.link)
         if not fits or ring.judge(statement_of(trail_id, other)) is not (Verdict.VALID if ring else Verdict.UNSIGNED):
-            logger.warning("The note that retention removed %s is not signed with a known key; it stays apart", other)
+            logger.warning("%s is not signed with a known key; it stays apart", name_of(other))
             continue
         if other is before:
             removed.first_position, removed.previous_link = other.first_position, other.previous_link
@@ -57,7 +67,3 @@ def merge_neighbours(trail_id: UUID, removed: RemovedEvents, ring: KeyRing) -> N
         expired = (removed.expired_before, other.expired_before or other.removed_at)
         removed.expired_before = max(filter(None, expired))
         other.delete()
-
-
-def _go_time(moment: datetime) -> str:
-    return go_timestamp(chain.microseconds_of(moment) * 1000)

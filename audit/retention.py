@@ -53,7 +53,8 @@ class _Run:
 
     @classmethod
     def of(cls, before: datetime, head: TrailHead, *, accepts_unsigned: bool = False) -> Self:
-        ring, key = keys.known_keys(), keys.signing_key()
+        key = keys.signing_key()
+        ring = keys.known_keys(key)
         if key is None and (ring or _is_signed(head)):
             raise MissingKeyError(
                 "The trail is signed, and CAS_CHECKPOINT_KEY is not set here: what is removed could not be signed for. "
@@ -151,8 +152,7 @@ def _remove(first: int, last: int, run: _Run) -> int:
             return 0
         removals.merge_neighbours(head.trail_id, removed, run.ring)
         if run.key is not None:
-            statement = removals.statement_of(head.trail_id, removed).signed_with(run.key)
-            removed.key_id, removed.signature = statement.key_id, statement.signature
+            removals.sign(head.trail_id, removed, run.key)
         removed.save()
         if head.removed_before is None or head.removed_before < run.before:
             head.removed_before = run.before

@@ -7,12 +7,21 @@ can check them.
 import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from enum import Enum
 from hashlib import sha256
 from typing import Any, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from audit import chain
+from audit.events import go_timestamp
+
+
+def go_time(moment: datetime) -> str:
+    """An aware time as statements have it."""
+    return go_timestamp(chain.microseconds_of(moment) * 1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

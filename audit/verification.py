@@ -11,9 +11,9 @@ from uuid import UUID
 from django.db.models import Exists, OuterRef
 
 from audit import chain, removals, trail_rows
-from audit.checkpoints import ACTION, is_of_its_time, statement_in
+from audit.checkpoints import is_of_its_time, statement_of
 from audit.findings import KEPT, Finding, Report
-from audit.models import AuditEvent, RemovedEvents, State, TrailHead
+from audit.models import AuditEvent, RemovedEvents, TrailHead
 from audit.statements import Checkpoint, KeyRing, Verdict
 from audit.trail_rows import TrailRow
 
@@ -52,10 +52,9 @@ class Scan:
         self._keys = keys
         self._link = self._link_at(self.position)
         self._cursor: tuple[int, int] = (from_position, -1)
-        self._is_whole = (
-            from_position == 1
-        )  # nothing was found since the last checkpoint, nor removed without its number
-        self._number: int | None = 0 if from_position == 1 else None  # of the last checkpoint, as far as is known
+        # Whether nothing was found since the last checkpoint, nor removed without its number; that number, if known.
+        self._is_whole = from_position == 1
+        self._number: int | None = 0 if self._is_whole else None
 
     def _link_at(self, position: int) -> bytes | None:
         if position == 0:
@@ -91,7 +90,7 @@ class Scan:
             self._find(row, "its link is gone")
         elif self._link is not None and row.link != chain.link_of(self._link, row.position, row.values):
             self._find(row, "is not what was sealed here: it was altered, or the one before it together with its link")
-        elif row["action"] == ACTION and (statement := statement_in(row["payload"])) is not None:
+        elif (statement := statement_of(row, self.report.trail_id)) is not None:
             self._compare(row, statement)
         self.position, self._link = row.position, row.link
 
@@ -136,12 +135,7 @@ class Scan:
         self.position, self._link = removed.last_position, bytes(removed.link)
 
     def _compare(self, row: TrailRow, statement: Checkpoint) -> None:
-        """Judge a checkpoint in the trail, unless the stream brought it: of another trail, or of whoever may publish.
-
-        Not sealed is what tells so; but a checkpoint that is passed over is missed by the next.
-        """
-        if statement.trail_id != self.report.trail_id or row.state == State.MIRRORED:
-            return
+        """Judge a checkpoint of the trail's own. One that its row disguises is passed over, and missed by the next."""
         self.report.checkpoints += 1
         verdict = self._keys.judge(statement)
         if problem := self._problem_of(row, statement, verdict):

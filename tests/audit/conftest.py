@@ -7,7 +7,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.management import call_command
 from pytest_django import Settings
 
-from audit import consumer, keys, publisher
+from audit import consumer, publisher, retention
+from audit.keys import read_public_key, signing_key
+from audit.statements import KeyRing
 from tests.audit.streams import make_stream
 from tests.servers import NatsServer
 
@@ -49,6 +51,18 @@ def public_key(tmp_path: Path, settings: Settings) -> Path:
 @pytest.fixture
 def private_key(public_key: Path) -> Ed25519PrivateKey:
     """The other half."""
-    key = keys.signing_key()
+    key = signing_key()
     assert key is not None
     return key
+
+
+@pytest.fixture
+def keys(public_key: Path) -> KeyRing:
+    """The public half, as whoever verifies has it."""
+    return KeyRing([read_public_key(public_key)])
+
+
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retention takes no rest."""
+    monkeypatch.setattr(retention, "PAUSE", 0)

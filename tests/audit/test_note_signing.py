@@ -11,28 +11,13 @@ from django.utils import timezone
 
 from audit import retention
 from audit.chain_reading import MissingKeyError, TamperedError
-from audit.keys import read_public_key
 from audit.models import AuditEvent, RemovedEvents, State
 from audit.statements import KeyRing
 from audit.verification import verify
-from tests.audit.trails import make_trail, old_ns, sql
+from tests.audit.trails import make_trail, old_ns, remove, sql
 from tests.factories import make_row
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def keys(public_key: Path) -> KeyRing:
-    return KeyRing([read_public_key(public_key)])
-
-
-@pytest.fixture(autouse=True)
-def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "PAUSE", 0)
-
-
-def remove(days: float = 5) -> int:
-    return sum(retention.remove_expired(retention.cutoff(days)))
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_pause")]
 
 
 def accept_unsigned(days: float = 5) -> str:

@@ -2,7 +2,6 @@
 
 import io
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,26 +14,15 @@ from hypothesis import strategies as st
 from audit import removals, retention
 from audit.chain_reading import TamperedError
 from audit.findings import Finding
-from audit.keys import read_public_key
 from audit.models import AuditEvent, RemovedEvents, State, TrailHead, UsageTotal
 from audit.statements import KeyRing
 from audit.trail_rows import TrailRow
 from audit.upkeep_tasks import remove_expired
 from audit.verification import Scan, verify
-from tests.audit.trails import checkpoint_now, make_trail, old_ns, rewrite_links, seal_all, sql
+from tests.audit.trails import checkpoint_now, make_trail, old_ns, remove, rewrite_links, seal_all, sql
 from tests.factories import make_row
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def keys(public_key: Path) -> KeyRing:
-    return KeyRing([read_public_key(public_key)])
-
-
-@pytest.fixture(autouse=True)
-def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "PAUSE", 0)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_pause")]
 
 
 def make_old(*states: State, days: float = 10, checkpoint: bool = True) -> None:
@@ -44,10 +32,6 @@ def make_old(*states: State, days: float = 10, checkpoint: bool = True) -> None:
     seal_all()
     if checkpoint:
         checkpoint_now()
-
-
-def remove(days: float = 5) -> int:
-    return sum(retention.remove_expired(retention.cutoff(days)))
 
 
 def positions() -> list[int | None]:

@@ -31,11 +31,6 @@ pytestmark = pytest.mark.django_db
 often = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@pytest.fixture
-def keys(public_key: Path) -> KeyRing:
-    return KeyRing([read_public_key(public_key)])
-
-
 def first_finding(report: Report) -> Finding:
     assert report.findings, "nothing was found"
     return report.findings[0]

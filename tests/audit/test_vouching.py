@@ -18,26 +18,12 @@ from audit.keys import read_public_key
 from audit.models import AuditEvent, RemovedEvents, State, TrailHead
 from audit.statements import KeyRing
 from audit.verification import verify
-from tests.audit.trails import checkpoint_now, make_trail, old_ns, rewrite_links, rows, seal_all, sql
+from tests.audit.trails import checkpoint_now, make_trail, old_ns, remove, rewrite_links, rows, seal_all, sql
 from tests.factories import make_row
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_pause")]
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def keys(public_key: Path) -> KeyRing:
-    return KeyRing([read_public_key(public_key)])
-
-
-@pytest.fixture(autouse=True)
-def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "PAUSE", 0)
-
-
-def remove(days: float = 5) -> int:
-    return sum(retention.remove_expired(retention.cutoff(days)))
 
 
 def ranges() -> list[tuple[int, int]]:

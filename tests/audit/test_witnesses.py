@@ -15,28 +15,13 @@ from django.utils import timezone
 
 from audit import checkpoints, removals, retention
 from audit.findings import Finding
-from audit.keys import read_public_key
 from audit.models import AuditEvent, RemovedEvents, TrailHead
 from audit.statements import Checkpoint, KeyRing
 from audit.verification import verify
 from audit.witnesses import Place, compare
-from tests.audit.trails import make_trail, old_ns, rewrite_links, sql
+from tests.audit.trails import make_trail, old_ns, remove, rewrite_links, sql
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def keys(public_key: Path) -> KeyRing:
-    return KeyRing([read_public_key(public_key)])
-
-
-@pytest.fixture(autouse=True)
-def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "PAUSE", 0)
-
-
-def remove(days: float = 5) -> int:
-    return sum(retention.remove_expired(retention.cutoff(days)))
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_pause")]
 
 
 def statements() -> list[Checkpoint]:

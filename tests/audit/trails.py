@@ -6,7 +6,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from audit import chain, checkpoints, sealing, trail_rows
+from audit import chain, checkpoints, retention, sealing, trail_rows
 from audit.models import AuditEvent, RemovedEvents, State, TrailHead
 from tests.factories import make_event
 
@@ -33,6 +33,11 @@ def make_trail(*lots: int, state: State = State.PUBLISHED, **values: Any) -> Non
         AuditEvent.insert([AuditEvent.column_values(event, state) for event in events])
         seal_all()
         checkpoint_now()
+
+
+def remove(days: float = 5) -> int:
+    """Let retention remove what is older, and say how many."""
+    return sum(retention.remove_expired(retention.cutoff(days)))
 
 
 def sql(statement: str, *parameters: Any) -> None:
