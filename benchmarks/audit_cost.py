@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from functools import partial
 from hashlib import sha256
+from typing import TypeVar
 
 import psycopg
 from rich.console import Console
@@ -27,6 +28,7 @@ _PAIRS = {SMALL: 300, MIB: 80}  # a round
 _console = Console(stderr=True)
 
 Headers = Mapping[str, str]
+_T = TypeVar("_T")
 
 
 def measure(stack: Ours, rounds: int, report: Report) -> None:
@@ -48,10 +50,10 @@ def measure(stack: Ours, rounds: int, report: Report) -> None:
             with condition(stack), closing(http.client.HTTPConnection("127.0.0.1", stack.port, timeout=60)) as client:
                 for size, pairs in _PAIRS.items():
                     kind = f"{size // 1024} KiB, {name}"
-                    gets = _compare(partial(_get, client, stored[size]), pairs, *get)
+                    gets = compare(partial(_get, client, stored[size]), pairs, *get)
                     report.add(f"one event, {stack.name}", f"GET {kind}", gets)
                     if condition is not all_down_and_no_row:  # an artifact's own row would not be taken either
-                        puts = _compare(partial(_put, client, size), pairs, *put)
+                        puts = compare(partial(_put, client, size), pairs, *put)
                         report.add(f"one event, {stack.name}", f"PUT {kind}", puts)
 
 
@@ -91,7 +93,8 @@ def all_down_and_no_row(stack: Ours) -> Iterator[None]:
         locks.close()
 
 
-def _compare(transfer: Callable[[Headers], float], pairs: int, audited: Headers, plain: Headers) -> dict[str, float]:
+def compare(transfer: Callable[[_T], float], pairs: int, audited: _T, plain: _T) -> dict[str, float]:
+    """What so many pairs take with an event and without, in turn; `transfer` makes one and returns its seconds."""
     taken: list[tuple[float, float]] = []
     for number in range(pairs):
         if number % 2:

@@ -6,13 +6,12 @@ processes rest meanwhile: no Django, no signal, no thread. `measure` runs this m
 
 import json
 import os
-import statistics
 import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.audit_cost import all_down
+from benchmarks.audit_cost import all_down, compare
 from benchmarks.ours import Ours
 from benchmarks.report import Report
 
@@ -38,15 +37,9 @@ def _main() -> None:
     from django.db import connection  # noqa: PLC0415
 
     connection.ensure_connection()
-    taken: list[tuple[float, float]] = []
-    for number in range(_PAIRS):
-        with_event, without = _statements(), _statements()[:1]
-        if number % 2:
-            taken.append((_commit(connection, with_event), _commit(connection, without)))
-        else:
-            taken.append((_commit(connection, without), _commit(connection, with_event))[::-1])
-    both, one = (statistics.median(seconds) * 1000 for seconds in zip(*taken, strict=True))
-    print(json.dumps({"ms, with": both, "ms, without": one, "cost, ms": both - one}))
+    figures = compare(lambda count: _commit(connection, _statements()[:count]), _PAIRS, 2, 1)
+    del figures["cost, %"]  # of a commit, and not of a transfer
+    print(json.dumps(figures))
 
 
 def _statements() -> list[Statement]:
