@@ -83,7 +83,7 @@ class VerifyingReader:
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the blocks; raise TooLarge, IncompleteBody or DigestMismatch."""
-        while block := self._stream.read(self._next_size()):
+        while (wanted := self._next_size()) and (block := self._stream.read(wanted)):
             self.size += len(block)
             if self._limit and self.size > self._limit:
                 raise TooLarge(f"The artifact is larger than the {self._limit} bytes allowed.")

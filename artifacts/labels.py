@@ -18,7 +18,7 @@ from artifacts.storage import StoredObject
 from common import group_commit
 from common.first_query import first_query
 from common.group_commit import Ticket
-from common.prepared import prepared_cursor
+from common.prepared import Insert, Query
 
 _PER_ROW = BlockHashes.BLOCKS_PER_ROW
 
@@ -34,10 +34,10 @@ class Label(NamedTuple):
 
 
 # Not by the ORM, which takes ten times as long to build this query as the database to answer it.
-_FIND = f"""
+_FIND = Query(f"""
     SELECT id, size_bytes, file_name, corrupt_at IS NOT NULL, created_at
     FROM {Artifact._meta.db_table} WHERE digest = %s AND location_id = %s
-"""  # noqa: S608  (only the table's own name is put in)
+""")  # noqa: S608  (only the table's own name is put in)
 _MARK_CORRUPT = f"""
     UPDATE {Artifact._meta.db_table} SET corrupt_at = %s WHERE id = %s AND created_at = %s
 """  # noqa: S608  (as above)
@@ -45,14 +45,8 @@ _MARK_CORRUPT = f"""
 
 def find(location: Location, digest: Digest) -> Label | None:
     """The label of an artifact in a location."""
-    row = first_query(lambda: _find_row(digest.hex, location.pk))
+    row = first_query(lambda: _FIND.first(digest.hex, location.pk))
     return None if row is None else Label(row[0], row[1], row[2], bool(row[3]), row[4])
-
-
-def _find_row(*key: Any) -> Any:
-    with prepared_cursor() as cursor:
-        cursor.execute(_FIND, key)
-        return cursor.fetchone()
 
 
 def created_at(label: Label) -> datetime:
@@ -67,20 +61,21 @@ class _New:
 
 
 # Again not by the ORM, which would build the statement anew while it holds SQLite's write lock.
-_UPSERT = f"""
-    INSERT INTO {Artifact._meta.db_table}
-        (digest, location_id, size_bytes, file_name, created_at, verified_at, corrupt_at, missing_at)
-    VALUES (%s, %s, %s, %s, %s, %s, NULL, NULL)
-    ON CONFLICT (digest, location_id) DO UPDATE SET
+_UPSERT = Insert(
+    Artifact._meta.db_table,
+    ["digest", "location_id", "size_bytes", "file_name", "created_at", "verified_at"],
+    """(digest, location_id) DO UPDATE SET
         size_bytes = excluded.size_bytes, file_name = excluded.file_name, created_at = excluded.created_at,
-        verified_at = excluded.verified_at, corrupt_at = NULL, missing_at = NULL
-"""  # noqa: S608  (only the table's own name is put in)
+        verified_at = excluded.verified_at, corrupt_at = NULL, missing_at = NULL""",
+    key=2,
+)
 
 
 def put(location: Location, digest: Digest, size: int, file_name: str, hashes: Sequence[bytes]) -> Ticket:
     """Label what was stored just now, in place of what was known; goes along with the thread's next group commit."""
     now = transaction.get_connection().ops.adapt_datetimefield_value(timezone.now())
-    return group_commit.defer(_upsert, _New((digest.hex, location.pk, size, file_name, now, now), hashes))
+    values = (digest.hex, location.pk, size, file_name, now, now)
+    return group_commit.defer(_upsert_hashed, _New(values, hashes)) if hashes else group_commit.defer(_UPSERT, values)
 
 
 def put_missing(location: Location, digest: Digest, found: StoredObject, file_name: str) -> Ticket:
@@ -88,13 +83,11 @@ def put_missing(location: Location, digest: Digest, found: StoredObject, file_na
     return group_commit.defer(_insert_missing, _label_of(location, digest, found, file_name))
 
 
-def _upsert(labels: Sequence[_New]) -> None:
-    with prepared_cursor() as cursor:
-        cursor.executemany(_UPSERT, [new.values for new in labels])
-        for new in labels:
-            if new.hashes:
-                cursor.execute(_FIND, new.values[:2])
-                put_hashes(cursor.fetchone()[0], new.hashes)
+def _upsert_hashed(labels: Sequence[_New]) -> None:
+    _UPSERT.run([new.values for new in labels])
+    for new in labels:
+        if row := _FIND.first(*new.values[:2]):
+            put_hashes(row[0], new.hashes)
 
 
 def _label_of(

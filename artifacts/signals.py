@@ -19,14 +19,14 @@ has yet to be handed over. Receivers cannot fail a transfer: what they raise is 
 from django.dispatch import Signal
 
 # Bytes of a new artifact matched their digest and are durably stored.
-artifact_uploaded = Signal()
+artifact_uploaded = Signal(use_caching=True)
 
 # An upload was answered without storing, because the artifact was there. `size_bytes` is the stored size.
-artifact_deduplicated = Signal()
+artifact_deduplicated = Signal(use_caching=True)
 
 # Every byte asked for was verified, and the last of them are about to be handed over.
 # Of a range, `size_bytes` is the range's length.
-artifact_downloaded = Signal()
+artifact_downloaded = Signal(use_caching=True)
 
 # A request was answered with a problem document. Arguments: `status` int, `code` str, and `is_busy` bool, True when it
 # was refused because as many transfers were under way as are taken. Sent with `sender=None`.

@@ -53,6 +53,7 @@ class ArtifactAPIView(APIView):
     authentication_classes = [BearerAuthentication]
     permission_classes = [RoleAllows]
     content_negotiation_class = AnyAccept
+    parser_classes = ()  # a body is read as it is
     transfers = {"PUT", "POST", "GET"}  # the methods that move an artifact, at the client's pace
     slot: Slot | None = None
     allowed: ClassVar[dict[str, str]]
@@ -66,7 +67,10 @@ class ArtifactAPIView(APIView):
 
     def initialize_request(self, request: Any, *args: Any, **kwargs: Any) -> Request:
         self.body = RequestBody(request.META)
-        return super().initialize_request(request, *args, **kwargs)
+        made: Request = super().initialize_request(request, *args, **kwargs)
+        # It holds the request and this view: nothing of either would be freed before the garbage collector came.
+        made.parser_context.clear()
+        return made
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Only what these views have: no versions; and what is answered is negotiated when it is."""

@@ -15,7 +15,7 @@ from uuid import UUID
 
 TARGET_TYPE = "CASArtifact"
 
-_NANOSECONDS = 1_000_000_000
+NANOSECONDS = 1_000_000_000  # of a second
 
 
 class Action(StrEnum):
@@ -41,7 +41,7 @@ class Event:
     @property
     def occurred_at(self) -> datetime:
         """The timestamp to the microsecond, which is what databases keep."""
-        whole, nanoseconds = divmod(self.timestamp_ns, _NANOSECONDS)
+        whole, nanoseconds = divmod(self.timestamp_ns, NANOSECONDS)
         return datetime.fromtimestamp(whole, UTC).replace(microsecond=nanoseconds // 1000)
 
     @property
@@ -68,24 +68,24 @@ class Event:
 
     def entry_digest(self) -> str:
         """`Data.Digest`: SHA-256 over what identifies the entry, as `sha256:<hex>`."""
-        return _entry_digest(self, go_json(self.info()))
+        return _entry_digest(self, go_json(self.info()), str(self.org_id))
 
     def payload(self) -> str:
         """The message as published, compact JSON."""
         # Put together from parts: but for Info, nothing in it can need escaping, and every transfer waits for it.
-        info = go_json(self.info())
+        info, org_id = go_json(self.info()), str(self.org_id)
         return (
             f'{{"EventType":"AUDIT_EVENT","Timestamp":"{go_timestamp(self.timestamp_ns)}","Data":{{'
             f'"ActionType":"{self.action}","TargetType":"{TARGET_TYPE}","TargetID":null,'
-            f'"ActorType":"SYSTEM","ActorID":null,"ActorEmail":"","ActorName":"","OrgID":"{self.org_id}",'
-            f'"Description":"{self.description()}","Info":{info},"Digest":"{_entry_digest(self, info)}"}}}}'
+            f'"ActorType":"SYSTEM","ActorID":null,"ActorEmail":"","ActorName":"","OrgID":"{org_id}",'
+            f'"Description":"{self.description()}","Info":{info},"Digest":"{_entry_digest(self, info, org_id)}"}}}}'
         )
 
 
-def _entry_digest(event: Event, info: str) -> str:
+def _entry_digest(event: Event, info: str, org_id: str) -> str:
     identity = (
         f'{{"ActionType":"{event.action}","TargetType":"{TARGET_TYPE}","TargetID":null,"Info":{info},'
-        f'"OrgID":"{event.org_id}","UserID":null}}'
+        f'"OrgID":"{org_id}","UserID":null}}'
     )
     return f"sha256:{sha256(identity.encode()).hexdigest()}"
 
@@ -116,7 +116,7 @@ def _go_escape(match: re.Match[str]) -> str:
 
 def go_timestamp(timestamp_ns: int) -> str:
     """RFC 3339 in UTC as Go's time.Time marshals it: nanoseconds without trailing zeros."""
-    whole, nanoseconds = divmod(timestamp_ns, _NANOSECONDS)
+    whole, nanoseconds = divmod(timestamp_ns, NANOSECONDS)
     fraction = f".{nanoseconds:09d}".rstrip("0").rstrip(".")
     return f"{_go_second(whole)}{fraction}Z"
 

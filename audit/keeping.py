@@ -9,14 +9,12 @@ from django.conf import settings
 from audit import journal, nudge
 from audit.act_events import ActEvent
 from audit.events import Event
-from audit.models import AuditEvent
+from audit.models import insertion
 from common import group_commit
 from common.group_commit import CommitTimeout
 from common.transactions import after_commit
 
 logger = logging.getLogger(__name__)
-
-_insert = AuditEvent.insert
 
 
 def keep(event: Event | ActEvent, row: list[Any]) -> None:
@@ -25,7 +23,7 @@ def keep(event: Event | ActEvent, row: list[Any]) -> None:
     Inside a transaction the event becomes part of it. Nothing that a database does is raised.
     """
     try:
-        group_commit.write(_insert, row)
+        group_commit.write(insertion(), row)
     except (django.db.Error, CommitTimeout) as error:
         logger.warning("The database did not take audit event %s; it goes to the journal: %r", event.event_id, error)
         after_commit(lambda: journal.append(event))

@@ -16,7 +16,7 @@ from audit.act_events import ActEvent
 from audit.events import Action, Event
 from audit.organization_models import Organization, OrganizationLimit, OrganizationRanking
 from audit.report_models import LastPublished, StreamReport, WorkerBeat
-from common.prepared import prepared_cursor
+from common.prepared import Insert
 
 __all__ = [
     "AppendOnlyError",
@@ -78,18 +78,18 @@ def _values_of(event: Event | ActEvent, state: State) -> dict[str, Any]:
 
 @cache
 def inserted_fields() -> list[tuple[str, models.Field[Any, Any]]]:
-    """What an insert writes, by attribute and in the order of `AuditEvent.insert`'s columns."""
+    """What an insert writes, by attribute and in the order of `insertion`'s columns."""
     fields = AuditEvent._meta.local_concrete_fields
     return [(field.attname, field) for field in fields if not field.primary_key and field.name not in SEAL_FIELDS]
 
 
 @cache
-def _insert_statement() -> str:
-    columns = [str(field.column) for _, field in inserted_fields()]
-    return (
-        f"INSERT INTO {AuditEvent._meta.db_table} ({', '.join(columns)}) "  # noqa: S608  (names of the model's own)
-        f"VALUES ({', '.join(['%s'] * len(columns))}) ON CONFLICT DO NOTHING"
-    )
+def insertion() -> Insert:
+    """The statement that inserts events by their `column_values`; what is there already, by its id, stays as it is.
+
+    Not by the ORM, which would build it anew while it holds SQLite's write lock.
+    """
+    return Insert(AuditEvent._meta.db_table, [str(field.column) for _, field in inserted_fields()], "DO NOTHING")
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
@@ -216,12 +216,8 @@ class AuditEvent(models.Model):
 
     @staticmethod
     def insert(rows: Sequence[list[Any]]) -> None:
-        """Insert rows by their `column_values`; what is there already, by its event id, stays as it is.
-
-        Not by the ORM, which would build the statement anew while it holds SQLite's write lock.
-        """
-        with prepared_cursor() as cursor:
-            cursor.executemany(_insert_statement(), rows)
+        """Insert rows by their `column_values`; what is there already, by its event id, stays as it is."""
+        insertion().run(rows)
 
 
 class TrailHead(models.Model):

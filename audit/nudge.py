@@ -44,7 +44,7 @@ class Nudger:
         """Ask for a nudge, which tells the origin of the first to ask; returns at once, and raises nothing."""
         if not self._wanted.is_set():
             self._origin = ORIGIN.get()
-        self._wanted.set()
+            self._wanted.set()
         if self._pid != os.getpid():
             try:
                 self._start()

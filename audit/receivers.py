@@ -4,6 +4,7 @@ import logging
 import re
 import time
 import uuid
+from functools import lru_cache
 from typing import Any
 
 from django.db import transaction
@@ -98,6 +99,7 @@ def _keep_ahead(event: Event) -> bool:
 _UUID = re.compile(r"(urn:uuid:)?\{?[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\}?", re.IGNORECASE)
 
 
+@lru_cache(maxsize=1000)
 def parse_organization(org_id: str) -> uuid.UUID | None:
     """The organization of a token's `org-id`; None when that is no UUID."""
     return uuid.UUID(org_id.lower()) if _UUID.fullmatch(org_id) else None

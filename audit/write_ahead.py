@@ -43,6 +43,7 @@ class WriteAheadLog:
     def _forget(self) -> None:
         self._descriptor: int | None = None
         self.path = Path()
+        self._size = 0  # bytes
         self._events: list[Event] = []
         self._is_remembered = True
 
@@ -56,10 +57,10 @@ class WriteAheadLog:
         line = f"{journal.json_of(event)}\n".encode()
         with self._lock:
             descriptor = self._descriptor or self._open()
-            start = os.lseek(descriptor, 0, os.SEEK_END)
             if os.write(descriptor, line) != len(line):
-                os.ftruncate(descriptor, start)
+                os.ftruncate(descriptor, self._size)
                 raise OSError(f"{self.path} took only a part of an event.")
+            self._size += len(line)
             if len(self._events) < REMEMBERED:
                 self._events.append(event)
             else:

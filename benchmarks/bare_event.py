@@ -67,9 +67,8 @@ def _statements() -> list[Statement]:
         location="default",
     )
     label = (digest, location, _MIB, "", now, now)
-    pairs = [(labels._UPSERT, label), (models._insert_statement(), row_of(event, models.State.PENDING))]
-    mark = "%s" if connection.vendor == "postgresql" else "?"
-    return [(statement.replace("%s", mark), values) for statement, values in pairs]
+    pairs = [(labels._UPSERT, label), (models.insertion(), row_of(event, models.State.PENDING))]
+    return [(insert.by_size[1].of_driver[connection.vendor], values) for insert, values in pairs]
 
 
 def _commit(connection: Any, statements: list[Statement]) -> float:

@@ -59,7 +59,7 @@ class Probes:
 
     def install(self, label: str, name: str) -> None:
         """Time the function, method or attribute of this dotted name; note it when there is none."""
-        found = _find(name)
+        found = find(name)
         if found is None:
             self.missing.append(name)
             return
@@ -89,7 +89,8 @@ class Probes:
         return taken
 
 
-def _find(name: str) -> tuple[Any, str, Any] | None:
+def find(name: str) -> tuple[Any, str, Any] | None:
+    """Who has the function, method or attribute of this dotted name, under which name of its own, and the thing."""
     words = name.split(".")
     for length in range(len(words) - 1, 0, -1):
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, transaction
 
 _T = TypeVar("_T")
 
@@ -14,13 +14,14 @@ def first_query(query: Callable[[], _T]) -> _T:
     Instead of CONN_HEALTH_CHECKS, which sends a query before the query: as long a way as its own.
     Raises django.db.Error.
     """
-    if connection.in_atomic_block:
+    database = transaction.get_connection()  # once: django.db.connection looks for it each time
+    if database.in_atomic_block:
         return query()
-    connection.health_check_done = True  # type: ignore[attr-defined]
+    database.health_check_done = True
     try:
         return query()
     except (OperationalError, InterfaceError):
-        if connection.is_usable():
+        if database.is_usable():
             raise
-        connection.close()
+        database.close()
         return query()

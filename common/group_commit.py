@@ -14,12 +14,13 @@ from typing import Any
 
 from django.db import connection
 
+from common.prepared import Insert, insert_all
 from common.transactions import write_transaction
 
 PATIENCE = 1.0  # seconds a group may take before others no longer wait for theirs
 LONGEST_GROUP = 500  # rows
 
-Insert = Callable[[Sequence[Any]], object]
+Write = Insert | Callable[[Sequence[Any]], object]
 
 
 class CommitTimeout(Exception):
@@ -29,8 +30,8 @@ class CommitTimeout(Exception):
 class Ticket:
     """One row on its way into the database."""
 
-    def __init__(self, insert: Insert, row: Any) -> None:
-        self.insert = insert
+    def __init__(self, write: Write, row: Any) -> None:
+        self.write = write
         self.row = row
         self.is_abandoned = False
         self._error: BaseException | None = None
@@ -67,14 +68,14 @@ class GroupCommit:
         self._thread: threading.Thread | None = None
         self._busy_since: float | None = None
 
-    def write(self, insert: Insert, row: Any) -> None:
-        """Have `insert` called with a list that holds this row, and return when it is committed.
+    def write(self, write: Write, row: Any) -> None:
+        """Have the row written, by an Insert or by a function of a list of rows, and return when it is committed.
 
         What the thread has deferred goes along. Inside a transaction of the caller the row becomes part of that.
-        `insert` must bear being called again with the same rows: a commit that broke off may have happened.
+        `write` must bear being called again with the same rows: a commit that broke off may have happened.
         Raises django.db.Error, or CommitTimeout: then the row will not be written, unless it was being written.
         """
-        ticket = Ticket(insert, row)
+        ticket = Ticket(write, row)
         tickets = [*self._take_deferred(), ticket]
         if connection.in_atomic_block:
             _join_transaction(tickets)
@@ -89,9 +90,9 @@ class GroupCommit:
             ticket.is_abandoned = True
             raise
 
-    def defer(self, insert: Insert, row: Any) -> Ticket:
+    def defer(self, write: Write, row: Any) -> Ticket:
         """The same for a row that may wait for the thread's next `write`, or for `flush`."""
-        ticket = Ticket(insert, row)
+        ticket = Ticket(write, row)
         self._deferred.__dict__.setdefault("tickets", []).append(ticket)
         return ticket
 
@@ -169,13 +170,19 @@ def _commit(tickets: list[Ticket]) -> None:
 
 
 def _try_to_commit(tickets: list[Ticket]) -> Exception | None:
-    groups: dict[Insert, list[Any]] = {}
+    inserts: dict[Insert, list[Any]] = {}
+    others: dict[Callable[[Sequence[Any]], object], list[Any]] = {}
     for ticket in tickets:
-        groups.setdefault(ticket.insert, []).append(ticket.row)
+        if isinstance(ticket.write, Insert):
+            inserts.setdefault(ticket.write, []).append(ticket.row)
+        else:
+            others.setdefault(ticket.write, []).append(ticket.row)
     try:
         with write_transaction():
-            for insert, rows in groups.items():
-                insert(rows)
+            if inserts:
+                insert_all(inserts)
+            for write, rows in others.items():
+                write(rows)
     except Exception as error:  # noqa: BLE001  (whatever it is, it is for those who wait; the thread must live)
         return error
     return None

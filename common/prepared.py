@@ -1,19 +1,134 @@
-"""Statements that PostgreSQL prepares once and then only runs: planning takes it longer than what a transfer asks."""
+"""SQL that transfers wait for: prepared once by PostgreSQL, which plans it longer than it runs, and given to the
+driver's own cursor, for Django's takes longer around it than SQLite in it.
+"""
 
-from django.db import connection
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
+Fetch = Callable[[Any], Any]
+Rows = Sequence[Sequence[Any]]
 
-def prepared_cursor() -> CursorWrapper:
-    """`connection.cursor()`, for statements that are run again and again.
 
-    On PostgreSQL the server binds their parameters, where Django's cursors write them into the statement. Not for all
+class Statement:
+    """Written with `%s` for its parameters and without any other `%`.
+
+    On PostgreSQL the server binds the parameters, where Django's cursors write them into the statement. Not for all
     of them: Django's `server_side_binding` breaks grouping by expressions with parameters, as its documentation says.
     """
-    if connection.vendor != "postgresql":
-        return connection.cursor()
-    import psycopg  # noqa: PLC0415  (nobody else needs libpq)
 
-    connection.ensure_connection()
-    make = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
-    return make(psycopg.Cursor(connection.connection))  # type: ignore[arg-type]
+    def __init__(self, sql: str) -> None:
+        self._sql = sql
+        self.of_driver = {"postgresql": sql, "sqlite": sql.replace("%s", "?")}
+
+    def run(self, database: BaseDatabaseWrapper, parameters: Sequence[Any], fetch: Fetch = lambda _: None) -> Any:
+        """Return what `fetch` makes of the cursor; raises django.db.Error."""
+        if _is_watched(database):
+            with _watched_cursor(database) as watched:
+                watched.execute(self._sql, parameters)
+                return fetch(watched)
+        cursor = _driver_cursor(database)
+        with database.wrap_database_errors:
+            return fetch(cursor.execute(self.of_driver[database.vendor], parameters))
+
+
+class Query:
+    """A statement that asks."""
+
+    def __init__(self, sql: str) -> None:
+        self._statement = Statement(sql)
+
+    def first(self, *parameters: Any) -> tuple[Any, ...] | None:
+        """The first row of the answer; raises django.db.Error."""
+        row: tuple[Any, ...] | None
+        row = self._statement.run(transaction.get_connection(), parameters, lambda cursor: cursor.fetchone())
+        return row
+
+
+class Insert:
+    """Inserts rows, several to a statement: the driver lets go of the interpreter with each, and others take it.
+
+    `on_conflict` is what follows ON CONFLICT. Where that updates, the first `key` columns tell a row from others: one
+    statement may not write a row twice, so of several the last is taken.
+    """
+
+    _SIZES = 100, 10, 1  # rows; each is a statement of its own to prepare
+
+    def __init__(self, table: str, columns: Sequence[str], on_conflict: str, key: int = 0) -> None:
+        row = f"({', '.join(['%s'] * len(columns))})"
+        self._key = key
+        head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "  # noqa: S608  (names of models' own)
+        self.by_size = {
+            size: Statement(f"{head}{', '.join([row] * size)} ON CONFLICT {on_conflict}") for size in self._SIZES
+        }
+
+    def run(self, rows: Rows) -> None:
+        """Insert the rows, each with a value for each column as the database wants it; raises django.db.Error."""
+        insert_all({self: rows})
+
+    def statements(self, rows: Rows) -> Iterator[tuple[Statement, Sequence[Any]]]:
+        """What inserts these rows, with its parameters."""
+        if self._key and len(rows) > 1:
+            rows = list({tuple(row[: self._key]): row for row in rows}.values())
+        at = 0
+        for size, statement in self.by_size.items():
+            while len(rows) - at >= size:
+                yield statement, [value for row in rows[at : at + size] for value in row]
+                at += size
+
+
+def insert_all(batches: Mapping[Insert, Rows]) -> None:
+    """Insert the rows of each, sent to PostgreSQL all at once and together with the BEGIN; raises django.db.Error."""
+    database = transaction.get_connection()
+    with _pipeline(database):
+        for insert, rows in batches.items():
+            for statement, parameters in insert.statements(rows):
+                statement.run(database, parameters)
+
+
+@contextmanager
+def _pipeline(database: BaseDatabaseWrapper) -> Iterator[None]:
+    if database.vendor != "postgresql" or _is_watched(database):
+        yield
+        return
+    with database.wrap_database_errors, _driver_cursor(database).connection.pipeline():
+        yield
+
+
+class _Kept(threading.local):
+    """A psycopg cursor of each thread: making one takes as long as a query."""
+
+    cursor: Any = None
+
+
+_kept = _Kept()
+
+
+def _is_watched(database: BaseDatabaseWrapper) -> bool:
+    return bool(database.queries_logged or database.execute_wrappers)
+
+
+def _watched_cursor(database: BaseDatabaseWrapper) -> CursorWrapper:
+    """A cursor that tells Django's log, and its wrappers, what it is asked."""
+    if database.vendor != "postgresql":
+        return database.cursor()
+    make = database.make_debug_cursor if database.queries_logged else database.make_cursor
+    return make(_driver_cursor(database))
+
+
+def _driver_cursor(database: BaseDatabaseWrapper) -> Any:
+    database.ensure_connection()
+    database.validate_no_broken_transaction()
+    raw: Any = database.connection
+    if database.vendor != "postgresql":
+        return raw
+    if _kept.cursor is None or _kept.cursor.closed or _kept.cursor.connection is not raw:
+        import psycopg  # noqa: PLC0415  (nobody else needs libpq)
+
+        _kept.cursor = psycopg.Cursor(raw)
+    return _kept.cursor

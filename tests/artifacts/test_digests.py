@@ -69,7 +69,7 @@ def test_no_more_is_asked_for_than_was_announced() -> None:
     stream = Stream(b"x" * (BLOCK_SIZE + 10) + b"the next request")
     reader = VerifyingReader(stream, length=BLOCK_SIZE + 10)
     assert sum(map(len, reader)) == BLOCK_SIZE + 10
-    assert stream.asked == [BLOCK_SIZE, 10, 0]
+    assert stream.asked == [BLOCK_SIZE, 10]
 
 
 def test_short_stream_is_incomplete() -> None:

@@ -146,7 +146,7 @@ def test_what_the_database_does_not_take_waits_in_the_journal(
         raise OperationalError
 
     with monkeypatch.context() as patch:
-        patch.setattr(keeping, "_insert", refuse)
+        patch.setattr(keeping, "insertion", lambda: refuse)
         with django_capture_on_commit_callbacks(execute=True):
             record(request_of(user), Act.CHANGED, user, org_id=ORGANIZATION)
     assert not AuditEvent.objects.exists()

@@ -42,7 +42,7 @@ def test_transaction_that_the_database_gave_up_by_itself_loses_no_event(
         raise OperationalError("disk I/O error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(keeping, "_insert", fail)
+        patch.setattr(keeping, "insertion", lambda: fail)
         assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
     assert events_kept() == [("CASArtifactUploaded", digest_of(CONTENT).hex)]
 

@@ -12,13 +12,14 @@ from django.db import connection
 from tests.servers import PORTS_FROM
 
 OPTIONS = "-m pytest --verbose -n 2 --dist loadfile -p no:cacheprovider -p no:cov -p tests.only_database"
-SUITES = "tests/audit tests/artifacts tests/test_group_commit.py --ignore-glob=tests/artifacts/test_*_store*.py"
+SUITES = "tests/audit tests/artifacts tests/test_group_commit.py tests/test_prepared.py"
+IGNORED = "--ignore-glob=tests/artifacts/test_*_store*.py"
 
 
 @pytest.mark.skipif(connection.vendor == "postgresql", reason="this run is on PostgreSQL already")
 def test_everything_that_uses_the_database_works_on_postgresql(postgres_url: str) -> None:
     done = subprocess.run(
-        [sys.executable, *OPTIONS.split(), *SUITES.split()],
+        [sys.executable, *OPTIONS.split(), *SUITES.split(), IGNORED],
         cwd=settings.BASE_DIR,
         # Its workers have the names of ours; they must not take the same ports.
         env={**os.environ, "DATABASE_URL": postgres_url, PORTS_FROM: "20000"},

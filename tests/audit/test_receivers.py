@@ -119,7 +119,7 @@ def refuse(*args: object, **kwargs: object) -> None:
 def test_event_that_the_database_refuses_goes_to_the_journal_and_the_upload_succeeds(
     client: Client, location: Location, nudges: list[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "_insert", refuse)
+    monkeypatch.setattr(keeping, "insertion", lambda: refuse)
     assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
     assert Artifact.objects.count() == 1
     assert len(journal.pending()) == 1
@@ -133,7 +133,7 @@ def test_event_that_the_database_refuses_goes_to_the_journal_and_the_upload_succ
 def test_event_of_an_upload_that_was_not_recorded_is_not_journaled(
     nudges: list[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "_insert", refuse)
+    monkeypatch.setattr(keeping, "insertion", lambda: refuse)
     with pytest.raises(RuntimeError):
         upload_that_fails_later()
     assert journal.pending() == []
@@ -156,7 +156,7 @@ def test_download_without_a_database_waits_in_the_write_ahead_log(
 def test_full_disk_under_the_journal_does_not_fail_the_upload(
     client: Client, location: Location, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(keeping, "_insert", refuse)
+    monkeypatch.setattr(keeping, "insertion", lambda: refuse)
     monkeypatch.setattr(journal, "_folder", lambda: project_settings.CAS_DATA_DIR / "keys" / "token-public.pem" / "x")
     assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
     critical = [record.getMessage() for record in caplog.records if record.levelname == "CRITICAL"]
@@ -177,7 +177,7 @@ def test_each_event_has_an_id_of_its_own() -> None:
 def test_event_is_journaled_no_sooner_than_its_upload_is_committed(
     nudges: list[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "_insert", refuse)
+    monkeypatch.setattr(keeping, "insertion", lambda: refuse)
     with transaction.atomic():
         artifact_uploaded.send(sender=Artifact, **values())
         assert (len(journal.pending()), len(nudges)) == (0, 0)
@@ -190,7 +190,7 @@ def test_skipped_upload_and_download_that_the_database_does_not_audit_succeed_an
 ) -> None:
     client.put(f"{URL}?filename=a.txt", CONTENT, headers=bearer())
     with monkeypatch.context() as refusing:
-        refusing.setattr(keeping, "_insert", refuse)
+        refusing.setattr(keeping, "insertion", lambda: refuse)
         assert client.put(URL, CONTENT, headers=bearer()).status_code == 200
         answer = client.get(URL, headers=bearer(DOWNLOADER))
         assert answer.getvalue() == CONTENT
@@ -254,5 +254,5 @@ def test_whatever_goes_wrong_after_the_commit_the_upload_succeeds(
     assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
     assert AuditEvent.objects.get().state == "pending"
     monkeypatch.setattr(journal, "append", fail)
-    monkeypatch.setattr(keeping, "_insert", refuse)
+    monkeypatch.setattr(keeping, "insertion", lambda: refuse)
     assert client.put(URL, CONTENT, headers=bearer()).status_code == 200
