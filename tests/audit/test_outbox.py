@@ -291,6 +291,22 @@ def test_publishing_stops_at_its_share_and_says_that_there_may_be_more(monkeypat
     assert nats.batches == [2, 2]
 
 
+def test_what_comes_while_the_last_of_it_is_published_is_left_to_its_own_nudge(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        make_row()
+    nats = FakeNats(monkeypatch, Ack(1))
+    publish = publisher.publish
+
+    def publish_while_others_come(messages: Sequence[Message]) -> list[Outcome]:
+        make_row()
+        return publish(messages)
+
+    monkeypatch.setattr(publisher, "publish", publish_while_others_come)
+    assert outbox.publish_pending() is False
+    assert nats.batches == [2, 2, 1]
+    assert AuditEvent.objects.filter(state=State.PENDING).count() == 1
+
+
 def test_publishing_stops_after_a_batch_that_got_no_ack(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(5):
         make_row()
