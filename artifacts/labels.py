@@ -73,8 +73,11 @@ _UPSERT = Insert(
 
 def put(location: Location, digest: Digest, size: int, file_name: str, hashes: Sequence[bytes]) -> Ticket:
     """Label what was stored just now, in place of what was known; goes along with the thread's next group commit."""
-    now = transaction.get_connection().ops.adapt_datetimefield_value(timezone.now())
-    values = (digest.hex, location.pk, size, file_name, now, now)
+    ops = transaction.get_connection().ops
+    now = ops.adapt_datetimefield_value(timezone.now())
+    # psycopg types a plain number by its value, and a statement would be prepared for each mixture.
+    numbers = (ops.adapt_integerfield_value(number, "BigIntegerField") for number in (location.pk, size))
+    values = (digest.hex, *numbers, file_name, now, now)
     return group_commit.defer(_upsert_hashed, _New(values, hashes)) if hashes else group_commit.defer(_UPSERT, values)
 
 

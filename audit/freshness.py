@@ -23,7 +23,7 @@ def add_to(report: Report) -> None:
 
 
 def _long_unsealed() -> Iterator[Finding]:
-    # A row is due when it is inserted, or later.
+    # A row is due in the second in which it is inserted, or later.
     waiting = AuditEvent.objects.filter(position=None, due_at__lt=timezone.now() - UNSEALED)
     since = waiting.aggregate(since=Min("due_at"))["since"]
     if since is not None:

@@ -206,7 +206,7 @@ class AuditEvent(models.Model):
 
     @staticmethod
     def column_values(event: Event | ActEvent, state: State) -> list[Any]:
-        """What an insert writes of this event: as the database wants it, in the order of `insert`'s columns."""
+        """What an insert writes of this event: as the database wants it, in the order of `insertion`'s columns."""
         values = _values_of(event, state)
         database = transaction.get_connection()
         return [

@@ -76,9 +76,9 @@ def publish_pending(batches: int = 100) -> bool:
     connect()
     for _ in range(batches):
         outcomes = publish_batch()
-        # All that was due, and what came meanwhile has a nudge of its own: looking again at once would find a few events
-        # each time, and on SQLite two commits for them, which uploads wait for. Or NATS does not answer, or the stream
-        # takes nothing: the sweep will try again.
+        # That was all, and what came meanwhile has a nudge of its own: looking again at once would find a few events
+        # each time, and on SQLite cost two commits for them, which uploads wait for. Or NATS does not answer, or the
+        # stream takes nothing: the sweep will try again.
         if len(outcomes) < BATCH or not settles_any(outcomes):
             return False
     return True

@@ -5,11 +5,11 @@ driver's own cursor, for Django's takes longer around it than SQLite in it.
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.utils import CursorWrapper
 
 Fetch = Callable[[Any], Any]
 Rows = Sequence[Sequence[Any]]
@@ -24,12 +24,17 @@ class Statement:
 
     def __init__(self, sql: str) -> None:
         self._sql = sql
-        self.of_driver = {"postgresql": sql, "sqlite": sql.replace("%s", "?")}
+        head, *rest = sql.split("%s")
+        self.of_driver = {
+            "sqlite": "?".join([head, *rest]),
+            # As the server has it: psycopg would look for its own marks each time where there are more than a few.
+            "postgresql": head + "".join(f"${number}{text}" for number, text in zip(count(1), rest)),
+        }
 
     def run(self, database: BaseDatabaseWrapper, parameters: Sequence[Any], fetch: Fetch = lambda _: None) -> Any:
         """Return what `fetch` makes of the cursor; raises django.db.Error."""
         if _is_watched(database):
-            with _watched_cursor(database) as watched:
+            with database.cursor() as watched:
                 watched.execute(self._sql, parameters)
                 return fetch(watched)
         cursor = _driver_cursor(database)
@@ -41,12 +46,12 @@ class Query:
     """A statement that asks."""
 
     def __init__(self, sql: str) -> None:
-        self._statement = Statement(sql)
+        self.statement = Statement(sql)
 
     def first(self, *parameters: Any) -> tuple[Any, ...] | None:
         """The first row of the answer; raises django.db.Error."""
         row: tuple[Any, ...] | None
-        row = self._statement.run(transaction.get_connection(), parameters, lambda cursor: cursor.fetchone())
+        row = self.statement.run(transaction.get_connection(), parameters, lambda cursor: cursor.fetchone())
         return row
 
 
@@ -57,7 +62,8 @@ class Insert:
     statement may not write a row twice, so of several the last is taken.
     """
 
-    _SIZES = 100, 10, 1  # rows; each is a statement of its own to prepare
+    # Rows; each is a statement of its own to prepare. SQLite before 3.32 takes 999 parameters.
+    _SIZES = 50, 10, 1
 
     def __init__(self, table: str, columns: Sequence[str], on_conflict: str, key: int = 0) -> None:
         row = f"({', '.join(['%s'] * len(columns))})"
@@ -83,7 +89,10 @@ class Insert:
 
 
 def insert_all(batches: Mapping[Insert, Rows]) -> None:
-    """Insert the rows of each, sent to PostgreSQL all at once and together with the BEGIN; raises django.db.Error."""
+    """Insert the rows of each; in a transaction, PostgreSQL is sent all before it is waited for.
+
+    Raises django.db.Error.
+    """
     database = transaction.get_connection()
     with _pipeline(database):
         for insert, rows in batches.items():
@@ -93,7 +102,13 @@ def insert_all(batches: Mapping[Insert, Rows]) -> None:
 
 @contextmanager
 def _pipeline(database: BaseDatabaseWrapper) -> Iterator[None]:
-    if database.vendor != "postgresql" or _is_watched(database):
+    # Of a statement that could not be prepared in a pipeline, psycopg forgets the name only with a rollback.
+    if database.vendor != "postgresql" or _is_watched(database) or not database.in_atomic_block:
+        yield
+        return
+    import psycopg  # noqa: PLC0415  (nobody else needs libpq)
+
+    if not psycopg.Pipeline.is_supported():
         yield
         return
     with database.wrap_database_errors, _driver_cursor(database).connection.pipeline():
@@ -110,15 +125,8 @@ _kept = _Kept()
 
 
 def _is_watched(database: BaseDatabaseWrapper) -> bool:
+    """Whether Django's own cursor must be used, which tells its log, and its wrappers, what it is asked."""
     return bool(database.queries_logged or database.execute_wrappers)
-
-
-def _watched_cursor(database: BaseDatabaseWrapper) -> CursorWrapper:
-    """A cursor that tells Django's log, and its wrappers, what it is asked."""
-    if database.vendor != "postgresql":
-        return database.cursor()
-    make = database.make_debug_cursor if database.queries_logged else database.make_cursor
-    return make(_driver_cursor(database))
 
 
 def _driver_cursor(database: BaseDatabaseWrapper) -> Any:
@@ -127,8 +135,8 @@ def _driver_cursor(database: BaseDatabaseWrapper) -> Any:
     raw: Any = database.connection
     if database.vendor != "postgresql":
         return raw
-    if _kept.cursor is None or _kept.cursor.closed or _kept.cursor.connection is not raw:
+    if _kept.cursor is None or _kept.cursor.connection is not raw:
         import psycopg  # noqa: PLC0415  (nobody else needs libpq)
 
-        _kept.cursor = psycopg.Cursor(raw)
+        _kept.cursor = psycopg.RawCursor(raw)
     return _kept.cursor

@@ -1,14 +1,19 @@
 """Statements given to the driver's own cursor: as many rows as there are, errors that are Django's, and who watches."""
 
+from collections.abc import Sequence
+
 import pytest
 from django.contrib.auth.models import Group
 from django.db import DataError, IntegrityError, connection, transaction
 from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 
+from artifacts import labels
+from artifacts.models import Location
 from common import group_commit, prepared
 from common.prepared import Insert, Query, insert_all
 from people.roles import ROLES
+from tests.factories import digest_of
 
 TABLE = Group._meta.db_table
 INSERT = Insert(TABLE, ["name"], "DO NOTHING")
@@ -98,8 +103,30 @@ def test_who_watches_queries_sees_these() -> None:
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite plans in the process, and keeps plans itself")
 def test_postgresql_prepares_what_is_asked_often() -> None:
-    for _ in range(10):
+    for number in range(10):
         FIND.first("nobody")
+        with transaction.atomic():
+            INSERT.run([(f"row {number} {row}",) for row in range(10)])
+    assert prepared_by_server([]) == {
+        FIND.statement.of_driver["postgresql"],
+        INSERT.by_size[10].of_driver["postgresql"],
+    }
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="as above")
+def test_labels_of_any_size_are_one_statement_to_postgresql(location: Location) -> None:
+    for number in range(10):
+        sizes = [2 ** (number + bits) for bits in range(0, 40, 4)]
+        tickets = [labels.put(location, digest_of(f"{number} {size}".encode()), size, "", []) for size in sizes]
+        group_commit.flush()
+        for ticket in tickets:
+            ticket.wait()
+    statements: set[str] = set()
+    group_commit.write(lambda rows: statements.update(prepared_by_server(rows)), None)  # of the thread that commits
+    assert labels._UPSERT.by_size[10].of_driver["postgresql"] in statements
+
+
+def prepared_by_server(rows: Sequence[object]) -> set[str]:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE %s", [f"%FROM {TABLE}%$1%"])
-        assert cursor.fetchone() == (1,)
+        cursor.execute("SELECT statement FROM pg_prepared_statements")
+        return {statement for (statement,) in cursor.fetchall()}
