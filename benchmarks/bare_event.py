@@ -9,6 +9,7 @@ import os
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from benchmarks.audit_cost import all_down, compare
@@ -77,13 +78,14 @@ def _commit(connection: Any, statements: list[Statement]) -> float:
     if connection.vendor == "postgresql":
         import psycopg  # noqa: PLC0415  (nobody else needs libpq)
 
-        cursor, begin = psycopg.Cursor(driver), "BEGIN"
+        cursor, begin, sent_together = psycopg.RawCursor(driver), "BEGIN", driver.pipeline
     else:
-        cursor, begin = driver.cursor(), "BEGIN IMMEDIATE"
+        cursor, begin, sent_together = driver.cursor(), "BEGIN IMMEDIATE", nullcontext
     started = time.perf_counter()
-    cursor.execute(begin)
-    for statement, values in statements:
-        cursor.execute(statement, values)
+    with sent_together():
+        cursor.execute(begin)
+        for statement, values in statements:
+            cursor.execute(statement, values)
     cursor.execute("COMMIT")
     return time.perf_counter() - started
 

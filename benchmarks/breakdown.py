@@ -49,7 +49,7 @@ FUNCTIONS = {
     "fsync": ("os.fsync",),
     "other file calls": (
         *("os.stat", "os.open", "os.close", "os.write", "os.lseek", "os.link", "os.mkdir", "os.unlink", "os.replace"),
-        *("builtins.open", "builtins.print"),
+        "builtins.open",
     ),
     "signals": ("django.dispatch.Signal.send", "django.dispatch.Signal.send_robust"),
     "audit event, Python": ("audit.receivers.record",),
@@ -60,7 +60,6 @@ FUNCTIONS = {
     "nudge": ("audit.nudge.Nudger.wake",),
     "SQL": ("common.prepared.Statement.run",),
     "URL": ("django.urls.resolvers.URLResolver.resolve",),
-    "Django's chain": ("django.core.handlers.base.BaseHandler._get_response",),
     "DRF dispatch": ("rest_framework.views.APIView.dispatch",),
     "DRF request, checks": (
         *("artifacts.views.ArtifactAPIView.initialize_request", "artifacts.views.ArtifactAPIView.initial"),
