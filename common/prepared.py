@@ -102,17 +102,20 @@ def insert_all(batches: Mapping[Insert, Rows]) -> None:
 
 @contextmanager
 def _pipeline(database: BaseDatabaseWrapper) -> Iterator[None]:
-    # Of a statement that could not be prepared in a pipeline, psycopg forgets the name only with a rollback.
-    if database.vendor != "postgresql" or _is_watched(database) or not database.in_atomic_block:
-        yield
-        return
-    import psycopg  # noqa: PLC0415  (nobody else needs libpq)
-
-    if not psycopg.Pipeline.is_supported():
+    if not _can_pipeline(database):
         yield
         return
     with database.wrap_database_errors, _driver_cursor(database).connection.pipeline():
         yield
+
+
+def _can_pipeline(database: BaseDatabaseWrapper) -> bool:
+    # Of a statement that could not be prepared in a pipeline, psycopg forgets the name only with a rollback.
+    if database.vendor != "postgresql" or _is_watched(database) or not database.in_atomic_block:
+        return False
+    import psycopg  # noqa: PLC0415  (nobody else needs libpq)
+
+    return psycopg.Pipeline.is_supported()
 
 
 class _Kept(threading.local):

@@ -27,7 +27,7 @@ def names() -> set[str]:
     return set(Group.objects.exclude(name__in=ROLES).values_list("name", flat=True))
 
 
-@pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 99, 100, 234])
+@pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 49, 50, 99, 100, 234])
 def test_as_many_rows_are_inserted_as_there_are(count: int) -> None:
     INSERT.run([(f"row {number}",) for number in range(count)])
     assert names() == {f"row {number}" for number in range(count)}
