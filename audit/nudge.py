@@ -63,6 +63,7 @@ class Nudger:
                 if not self._wanted.is_set():
                     connections.close_all()  # the wait may be long
                 self._wanted.wait(JOURNAL_INTERVAL if intake.has_waiting() else None)
+                ORIGIN.set(self._origin)  # before the flag goes: who asks after that is told of by the next message
                 self._wanted.clear()
                 self._work()
             except Exception as error:  # noqa: BLE001  (the thread must outlive whatever a broker's client raises)
@@ -77,7 +78,6 @@ class Nudger:
     def _work(self) -> None:
         intake.take_in()
         if settings.NATS_URL:
-            ORIGIN.set(self._origin)
             send()
 
 

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from django.test import Client
 from pytest_django import Settings
 
 from artifacts.models import Location
-from audit import journal, nudge
+from audit import intake, journal, nudge
 from audit.models import AuditEvent
 from audit.nudge import Nudger
+from common.origin import ORIGIN
 from tests.factories import bearer, make_event
 from tests.servers import wait_until
 
@@ -162,6 +164,28 @@ def test_thread_comes_back_for_what_the_database_refused(
     journal.append(make_event())
     nudger.wake()  # once; the second try is the thread's own
     wait_until(lambda: not journal.pending(), what="the journal is empty")
+
+
+def test_who_asks_while_a_nudge_is_prepared_is_told_of_by_the_next_alone(
+    nudger: Nudger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origins: list[dict[str, str]] = []
+    monkeypatch.setattr(nudge, "send", lambda: origins.append(ORIGIN.get()))
+
+    def wake_as(request: str) -> None:
+        context = copy_context()
+        context.run(ORIGIN.set, {"request_id": request})
+        context.run(nudger.wake)
+
+    def take_in_while_another_asks() -> int:
+        if not origins:
+            wake_as("second")
+        return 0
+
+    monkeypatch.setattr(intake, "take_in", take_in_while_another_asks)
+    wake_as("first")
+    wait_until(lambda: len(origins) == 2, what="both")
+    assert [origin["request_id"] for origin in origins] == ["first", "second"]
 
 
 def test_message_names_the_task_and_expires(monkeypatch: pytest.MonkeyPatch) -> None:
