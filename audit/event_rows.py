@@ -18,7 +18,7 @@ def row_of(event: Event, state: State) -> list[Any]:
     """`AuditEvent.column_values` of an event."""
     database = transaction.get_connection()
     ops, is_native = database.ops, database.features.has_native_uuid_field
-    values = {
+    row = _unchanging(database.vendor, state) | {
         "event_id": event.event_id if is_native else event.event_id.hex,
         "occurred_at": _moment(event.timestamp_ns, database.vendor),
         "action": event.action.value,
@@ -33,14 +33,14 @@ def row_of(event: Event, state: State) -> list[Any]:
         "payload": event.payload(),
         "due_at": _beginning_of(int(time.time()), database.vendor),
     }
-    return [values.get(name, value) for name, value in _columns(database.vendor, state)]
+    return list(row.values())
 
 
 @cache
-def _columns(vendor: str, state: State) -> list[tuple[str, Any]]:
-    """Names of the columns, and what is in those that are the same for all new events."""
+def _unchanging(vendor: str, state: State) -> dict[str, Any]:
+    """All columns in their order, with what is in those that are the same for all new events."""
     names = [name for name, _ in inserted_fields()]
-    return list(zip(names, AuditEvent.column_values(_ANY, state), strict=True))
+    return dict(zip(names, AuditEvent.column_values(_ANY, state), strict=True))
 
 
 def _moment(timestamp_ns: int, vendor: str) -> Any:

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any
 from uuid import UUID
 
 TARGET_TYPE = "CASArtifact"
@@ -49,16 +48,17 @@ class Event:
         """Where it is published."""
         return subject_of(self.action)
 
-    def info(self) -> dict[str, Any]:
-        """The members of `Data.Info`, in their order."""
-        info: dict[str, Any] = {"digest": self.digest, "size_bytes": self.size_bytes}
+    def info(self) -> str:
+        """`Data.Info`, compact JSON."""
+        # Put together, here and in `payload`: little of it can need escaping, and every transfer waits for it.
+        info = f'{{"digest":"{self.digest}","size_bytes":{self.size_bytes}'
         if self.file_name:
-            info["file_name"] = self.file_name
+            info += f',"file_name":{go_json(self.file_name)}'
         if self.backend:
-            info["backend_type"] = self.backend
+            info += f',"backend_type":{go_json(self.backend)}'
         if self.action is Action.UPLOADED:
-            info["skipped"] = self.skipped
-        return info
+            info += f',"skipped":{"true" if self.skipped else "false"}'
+        return info + "}"
 
     def description(self) -> str:
         if self.skipped:
@@ -68,12 +68,11 @@ class Event:
 
     def entry_digest(self) -> str:
         """`Data.Digest`: SHA-256 over what identifies the entry, as `sha256:<hex>`."""
-        return _entry_digest(self, go_json(self.info()), str(self.org_id))
+        return _entry_digest(self, self.info(), str(self.org_id))
 
     def payload(self) -> str:
         """The message as published, compact JSON."""
-        # Put together from parts: but for Info, nothing in it can need escaping, and every transfer waits for it.
-        info, org_id = go_json(self.info()), str(self.org_id)
+        info, org_id = self.info(), str(self.org_id)
         return (
             f'{{"EventType":"AUDIT_EVENT","Timestamp":"{go_timestamp(self.timestamp_ns)}","Data":{{'
             f'"ActionType":"{self.action}","TargetType":"{TARGET_TYPE}","TargetID":null,'

@@ -8,18 +8,15 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 from benchmarks.audit_cost import all_down, compare
 from benchmarks.ours import Ours
 from benchmarks.report import Report
+from common.prepared import Insert, Part, Rows, together
 
 _PAIRS = 500  # a round
 _MIB = 1024**2
-
-Statement = tuple[str, Sequence[Any]]
 
 
 def measure(stack: Ours, rounds: int, report: Report) -> None:
@@ -38,13 +35,13 @@ def _main() -> None:
     from django.db import connection  # noqa: PLC0415
 
     connection.ensure_connection()
-    figures = compare(lambda count: _commit(connection, _statements()[:count]), _PAIRS, 2, 1)
+    figures = compare(lambda count: _commit(connection, _parts()[:count]), _PAIRS, 2, 1)
     del figures["cost, %"]  # of a commit, and not of a transfer
     print(json.dumps(figures))
 
 
-def _statements() -> list[Statement]:
-    """A new artifact's label and its event, as the driver wants them."""
+def _parts() -> list[Part]:
+    """What inserts a new artifact's label and its event."""
     from django.db import connection  # noqa: PLC0415
     from django.utils import timezone  # noqa: PLC0415
 
@@ -68,25 +65,25 @@ def _statements() -> list[Statement]:
         location="default",
     )
     label = (digest, location, _MIB, "", now, now)
-    pairs = [(labels._UPSERT, label), (models.insertion(), row_of(event, models.State.PENDING))]
-    return [(insert.by_size[1].of_driver[connection.vendor], values) for insert, values in pairs]
+    rows: dict[Insert, Rows] = {labels._UPSERT: [label], models.insertion(): [row_of(event, models.State.PENDING)]}
+    return [part for insert, values in rows.items() for part in insert.parts(values)]
 
 
-def _commit(connection: Any, statements: list[Statement]) -> float:
+def _commit(connection: Any, parts: list[Part]) -> float:
     """Seconds of one transaction."""
-    driver = connection.connection
-    if connection.vendor == "postgresql":
+    is_postgresql = connection.vendor == "postgresql"
+    if is_postgresql:
         import psycopg  # noqa: PLC0415  (nobody else needs libpq)
 
-        cursor, begin, sent_together = psycopg.RawCursor(driver), "BEGIN", driver.pipeline
+        cursor, parts = psycopg.RawCursor(connection.connection), together(parts)
     else:
-        cursor, begin, sent_together = driver.cursor(), "BEGIN IMMEDIATE", nullcontext
+        cursor = connection.connection.cursor()
+    statements = [(statement.of_driver[connection.vendor], values) for statement, values in parts]
+    if not is_postgresql:
+        statements = [("BEGIN IMMEDIATE", ()), *statements, ("COMMIT", ())]
     started = time.perf_counter()
-    with sent_together():
-        cursor.execute(begin)
-        for statement, values in statements:
-            cursor.execute(statement, values)
-    cursor.execute("COMMIT")
+    for statement, values in statements:
+        cursor.execute(statement, values)
     return time.perf_counter() - started
 
 

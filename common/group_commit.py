@@ -178,9 +178,11 @@ def _try_to_commit(tickets: list[Ticket]) -> Exception | None:
         else:
             others.setdefault(ticket.write, []).append(ticket.row)
     try:
+        if not others:
+            insert_all(inserts)
+            return None
         with write_transaction():
-            if inserts:
-                insert_all(inserts)
+            insert_all(inserts)
             for write, rows in others.items():
                 write(rows)
     except Exception as error:  # noqa: BLE001  (whatever it is, it is for those who wait; the thread must live)

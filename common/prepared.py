@@ -4,15 +4,20 @@ driver's own cursor, for Django's takes longer around it than SQLite in it.
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from common.transactions import write_transaction
+
 Fetch = Callable[[Any], Any]
 Rows = Sequence[Sequence[Any]]
+
+_FEW = 32  # rows; of more, the number of statements to prepare would have no end
 
 
 class Statement:
@@ -23,7 +28,7 @@ class Statement:
     """
 
     def __init__(self, sql: str) -> None:
-        self._sql = sql
+        self.sql = sql
         head, *rest = sql.split("%s")
         self.of_driver = {
             "sqlite": "?".join([head, *rest]),
@@ -35,11 +40,14 @@ class Statement:
         """Return what `fetch` makes of the cursor; raises django.db.Error."""
         if _is_watched(database):
             with database.cursor() as watched:
-                watched.execute(self._sql, parameters)
+                watched.execute(self.sql, parameters)
                 return fetch(watched)
         cursor = _driver_cursor(database)
         with database.wrap_database_errors:
             return fetch(cursor.execute(self.of_driver[database.vendor], parameters))
+
+
+Part = tuple[Statement, Sequence[Any]]  # with its parameters
 
 
 class Query:
@@ -63,7 +71,7 @@ class Insert:
     """
 
     # Rows; each is a statement of its own to prepare. SQLite before 3.32 takes 999 parameters.
-    _SIZES = 50, 10, 1
+    _SIZES = 50, 16, 8, 4, 2, 1
 
     def __init__(self, table: str, columns: Sequence[str], on_conflict: str, key: int = 0) -> None:
         row = f"({', '.join(['%s'] * len(columns))})"
@@ -77,8 +85,8 @@ class Insert:
         """Insert the rows, each with a value for each column as the database wants it; raises django.db.Error."""
         insert_all({self: rows})
 
-    def statements(self, rows: Rows) -> Iterator[tuple[Statement, Sequence[Any]]]:
-        """What inserts these rows, with its parameters."""
+    def parts(self, rows: Rows) -> Iterator[Part]:
+        """What inserts these rows."""
         if self._key and len(rows) > 1:
             rows = list({tuple(row[: self._key]): row for row in rows}.values())
         at = 0
@@ -89,33 +97,33 @@ class Insert:
 
 
 def insert_all(batches: Mapping[Insert, Rows]) -> None:
-    """Insert the rows of each; in a transaction, PostgreSQL is sent all before it is waited for.
+    """Insert the rows of each: all of them, or none. Raises django.db.Error.
 
-    Raises django.db.Error.
+    A few rows are one statement to PostgreSQL, and that, outside a transaction, a transaction of its own: one way there
+    and back, where BEGIN, each statement and COMMIT would each be one.
     """
     database = transaction.get_connection()
-    with _pipeline(database):
-        for insert, rows in batches.items():
-            for statement, parameters in insert.statements(rows):
-                statement.run(database, parameters)
+    parts = [part for insert, rows in batches.items() for part in insert.parts(rows)]
+    is_one = database.vendor == "postgresql" and sum(map(len, batches.values())) <= _FEW
+    if is_one:
+        parts = together(parts)
+    with nullcontext() if is_one or database.in_atomic_block else write_transaction():
+        for statement, parameters in parts:
+            statement.run(database, parameters)
 
 
-@contextmanager
-def _pipeline(database: BaseDatabaseWrapper) -> Iterator[None]:
-    if not _can_pipeline(database):
-        yield
-        return
-    with database.wrap_database_errors, _driver_cursor(database).connection.pipeline():
-        yield
+def together(parts: list[Part]) -> list[Part]:
+    """What does the same in one statement, as PostgreSQL can: data-modifying statements in WITH."""
+    if len(parts) < 2:  # noqa: PLR2004  (one is one)
+        return parts
+    statements, parameters = zip(*parts, strict=True)
+    return [(_combined(*statements), [value for values in parameters for value in values])]
 
 
-def _can_pipeline(database: BaseDatabaseWrapper) -> bool:
-    # Of a statement that could not be prepared in a pipeline, psycopg forgets the name only with a rollback.
-    if database.vendor != "postgresql" or _is_watched(database) or not database.in_atomic_block:
-        return False
-    import psycopg  # noqa: PLC0415  (nobody else needs libpq)
-
-    return psycopg.Pipeline.is_supported()
+@lru_cache(maxsize=100)  # as many as psycopg keeps prepared
+def _combined(*statements: Statement) -> Statement:
+    *others, last = [statement.sql for statement in statements]
+    return Statement(f"WITH {', '.join(f'part_{n} AS ({sql})' for n, sql in enumerate(others))} {last}")
 
 
 class _Kept(threading.local):

@@ -34,7 +34,7 @@ def event_of(case: dict[str, Any]) -> Event:
 @pytest.mark.parametrize("vector", VECTORS)
 def test_worked_case_is_met_to_the_byte(vector: dict[str, Any]) -> None:
     event = event_of(vector["in"])
-    assert go_json(event.info()) == vector["info_bytes"]
+    assert event.info() == vector["info_bytes"]
     assert event.entry_digest() == vector["digest"]
     assert f'"Info":{vector["info_bytes"]},"Digest":"{vector["digest"]}"}}}}' in event.payload()
 
@@ -71,7 +71,7 @@ def test_description_says_what_happened(values: dict[str, Any], description: str
 
 def test_download_has_no_skipped_and_empty_values_are_left_out() -> None:
     event = make_event(action=Action.DOWNLOADED, digest=HEX, file_name="", backend="")
-    assert event.info() == {"digest": HEX, "size_bytes": 7}
+    assert event.info() == f'{{"digest":"{HEX}","size_bytes":7}}'
 
 
 def test_subject_is_the_action_in_lower_case() -> None:
