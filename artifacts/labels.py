@@ -56,29 +56,41 @@ def created_at(label: Label) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class _New:
-    values: tuple[Any, ...]  # in the order of _UPSERT's columns
+    values: tuple[Any, ...]  # in the order of _COLUMNS
     hashes: Sequence[bytes]
 
 
 # Again not by the ORM, which would build the statement anew while it holds SQLite's write lock.
-_UPSERT = Insert(
+_COLUMNS = ["digest", "location_id", "size_bytes", "file_name", "created_at", "verified_at"]
+_REPLACE = """(digest, location_id) DO UPDATE SET
+    size_bytes = excluded.size_bytes, file_name = excluded.file_name, created_at = excluded.created_at,
+    verified_at = excluded.verified_at, corrupt_at = NULL, missing_at = NULL"""
+_UPSERT = Insert(Artifact._meta.db_table, _COLUMNS, _REPLACE, key=2)
+_UPSERT_OLDER = Insert(
     Artifact._meta.db_table,
-    ["digest", "location_id", "size_bytes", "file_name", "created_at", "verified_at"],
-    """(digest, location_id) DO UPDATE SET
-        size_bytes = excluded.size_bytes, file_name = excluded.file_name, created_at = excluded.created_at,
-        verified_at = excluded.verified_at, corrupt_at = NULL, missing_at = NULL""",
+    _COLUMNS,
+    f"{_REPLACE} WHERE {Artifact._meta.db_table}.created_at < excluded.created_at",
     key=2,
 )
 
 
 def put(location: Location, digest: Digest, size: int, file_name: str, hashes: Sequence[bytes]) -> Ticket:
     """Label what was stored just now, in place of what was known; goes along with the thread's next group commit."""
-    ops = transaction.get_connection().ops
-    now = ops.adapt_datetimefield_value(timezone.now())
-    # psycopg types a plain number by its value, and a statement would be prepared for each mixture.
-    numbers = (ops.adapt_integerfield_value(number, "BigIntegerField") for number in (location.pk, size))
-    values = (digest.hex, *numbers, file_name, now, now)
+    values = _values_of(location.pk, digest.hex, size, file_name, timezone.now())
     return group_commit.defer(_upsert_hashed, _New(values, hashes)) if hashes else group_commit.defer(_UPSERT, values)
+
+
+def put_late(location_id: int, digest: str, size: int, file_name: str, stored_at: datetime) -> None:
+    """Label what was stored at some time, unless it was labelled after that; raises django.db.Error."""
+    _UPSERT_OLDER.run([_values_of(location_id, digest, size, file_name, stored_at)])
+
+
+def _values_of(location_id: int, digest: str, size: int, file_name: str, stored_at: datetime) -> tuple[Any, ...]:
+    ops = transaction.get_connection().ops
+    time = ops.adapt_datetimefield_value(stored_at)
+    # psycopg types a plain number by its value, and a statement would be prepared for each mixture.
+    numbers = (ops.adapt_integerfield_value(number, "BigIntegerField") for number in (location_id, size))
+    return (digest, *numbers, file_name, time, time)
 
 
 def put_missing(location: Location, digest: Digest, found: StoredObject, file_name: str) -> Ticket:

@@ -4,6 +4,8 @@ import time
 from typing import Any
 from uuid import UUID
 
+import django.db
+from django.conf import settings
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
@@ -18,18 +20,40 @@ _known: dict[tuple[str, str], tuple[float, Location]] = {}
 
 
 def find_location(grant: Grant) -> Location:
-    """The location the token names; raises LocationNotFound, WrongOrganization."""
+    """The location the token names: as it was read last, while the database is away.
+
+    That was CAS_WITHOUT_DATABASE_SECONDS ago at most. Raises LocationNotFound, WrongOrganization, django.db.Error.
+    """
     key = (grant.backend, grant.secret_id)
     read_at, location = _known.get(key, (0.0, None))
     if location is None or time.monotonic() - read_at > REMEMBERED:
-        location = first_query(Location.objects.filter(backend=grant.backend, name=grant.secret_id).first)
-        if location is None:
-            _known.pop(key, None)
-            raise LocationNotFound
-        _known[key] = (time.monotonic(), location)
+        try:
+            location = first_query(Location.objects.filter(backend=grant.backend, name=grant.secret_id).first)
+        except django.db.Error:
+            if location is None or not _is_fresh(read_at):
+                raise
+        else:
+            if location is None:
+                _known.pop(key, None)
+                raise LocationNotFound
+            remember(location)
     if location.organization is not None and location.organization != _parse_uuid(grant.org_id):
         raise WrongOrganization
     return location
+
+
+def remember(location: Location) -> None:
+    """Keep a location that was read just now."""
+    _known[location.backend, location.name] = (time.monotonic(), location)
+
+
+def remembered(name: str) -> list[Location]:
+    """Those of a name that transfers may use without the database."""
+    return [location for read_at, location in _known.values() if location.name == name and _is_fresh(read_at)]
+
+
+def _is_fresh(read_at: float) -> bool:
+    return time.monotonic() - read_at <= settings.CAS_WITHOUT_DATABASE_SECONDS
 
 
 @receiver([post_save, post_delete], sender=Location)

@@ -12,7 +12,7 @@ import django.db
 from django.conf import settings
 from django.dispatch import Signal
 
-from artifacts import labels, quota
+from artifacts import labels, late_labels, quota
 from artifacts.block_hashes import HASHED_BLOCK, BlockHasher, blocks_of, read_verified
 from artifacts.digests import Digest, VerifyingReader
 from artifacts.exceptions import (
@@ -77,6 +77,7 @@ class Stored:
     digest: Digest
     object: StoredObject
     label: Label | None
+    is_label_known: bool = True  # False when the database did not say whether there is one
 
     @property
     def size_bytes(self) -> int:
@@ -108,7 +109,7 @@ def upload(grant: Grant, body: Body, file_name: str, digest: Digest | None = Non
     stored = find_stored(location, digest) if digest else None
     # Of an object without a label, nothing but the length that was announced can tell that it is cut off.
     is_cut_off = stored is not None and stored.label is None and body.length not in {None, stored.size_bytes}
-    if digest and stored and stored.is_sound and not is_cut_off:
+    if digest and stored and not is_cut_off and _may_stay(stored):
         if location.proof_of_possession:
             _prove(body, digest, limit)
         else:
@@ -148,7 +149,7 @@ def commit(
             staged.write(block)
         if digest is None:
             stored = find_stored(location, reader.digest)
-        is_there = stored is not None and stored.is_sound and stored.size_bytes == reader.size
+        is_there = stored is not None and stored.size_bytes == reader.size and _may_stay(stored)
         is_placed = not is_there and _place(location, staged, reader, is_replacing=stored is not None)
 
     if is_placed:
@@ -162,6 +163,19 @@ def commit(
     if twin is None:  # placed, and already gone again
         raise StorageError("The storage did not keep the artifact.")
     return record_skipped(grant, twin, file_name, before_event=before_event, event_id=event_id)
+
+
+def _may_stay(stored: Stored) -> bool:
+    """Whether an upload may count on what is there; when the database does not say, its bytes do."""
+    if stored.is_label_known or not stored.is_sound:
+        return stored.is_sound
+    try:
+        with closing(open_store(stored.location).open(stored.digest)) as file, storage_errors():
+            for _ in VerifyingReader(file, expected=stored.digest, length=stored.size_bytes):
+                pass  # only the end tells
+    except (ArtifactNotFound, DigestMismatch, IncompleteBody):
+        return False
+    return True
 
 
 def _prove(body: Body, digest: Digest, limit: int) -> None:
@@ -194,9 +208,19 @@ def find(grant: Grant, digest: Digest) -> Stored:
 
 
 def find_stored(location: Location, digest: Digest) -> Stored | None:
-    """Ask the storage, which decides: a bucket that others wrote is served as it is."""
+    """Ask the storage, which decides: a bucket that others wrote is served as it is.
+
+    Raises StorageError, and django.db.Error where nothing goes without the database.
+    """
     found = open_store(location).stat(digest)
-    return None if found is None else Stored(location, digest, found, labels.find(location, digest))
+    if found is None:
+        return None
+    try:
+        return Stored(location, digest, found, labels.find(location, digest))
+    except django.db.Error:
+        if not settings.CAS_WITHOUT_DATABASE_SECONDS:
+            raise
+        return Stored(location, digest, found, None, is_label_known=False)
 
 
 def read(grant: Grant, stored: Stored, span: range, file_name: str) -> bytes | Iterator[bytes]:
@@ -258,7 +282,7 @@ def _verified(stored: Stored, span: range) -> Iterator[bytes]:
 
 def _read_whole(stored: Stored, file: ObjectReader, span: range) -> Iterator[bytes]:
     """Verified by SHA-256, which takes all of it; block hashes are recorded on the way, for the next time."""
-    hasher = BlockHasher() if stored.size_bytes > HASHED_BLOCK else None
+    hasher = BlockHasher() if stored.size_bytes > HASHED_BLOCK and stored.is_label_known else None
     yield from _cut(VerifyingReader(file, expected=stored.digest, length=stored.size_bytes, also=hasher), span)
     if hasher:
         try:
@@ -298,7 +322,8 @@ def _record_stored(
     digest, size, file_name = outcome.digest, outcome.size_bytes, outcome.file_name
     ticket = labels.put(location, digest, size, file_name, hasher.hashes if size > HASHED_BLOCK else [])
     _send(artifact_uploaded, grant, digest, size, file_name, event_id)
-    _wait_for_label(ticket, digest)
+    if not _is_recorded(ticket, digest):
+        late_labels.keep(location, digest.hex, size, file_name)
 
 
 def record_skipped(
@@ -316,22 +341,25 @@ def record_skipped(
     ticket = None
     if stored.label is None:  # its upload may have broken off before it was durable, or be about to
         open_store(stored.location).settle(stored.digest)
-        ticket = labels.put_missing(stored.location, stored.digest, stored.object, file_name)
+        if stored.is_label_known:
+            ticket = labels.put_missing(stored.location, stored.digest, stored.object, file_name)
     outcome = Uploaded(stored.digest, stored.size_bytes, file_name or stored.file_name, skipped=True)
     if before_event:
         before_event(outcome)
     _send(artifact_deduplicated, grant, stored.digest, stored.size_bytes, outcome.file_name, event_id)
     if ticket:
-        _wait_for_label(ticket, stored.digest)
+        _is_recorded(ticket, stored.digest)
     return outcome
 
 
-def _wait_for_label(ticket: Ticket, digest: Digest) -> None:
+def _is_recorded(ticket: Ticket, digest: Digest) -> bool:
     try:
         group_commit.flush()
         ticket.wait()
-    except (django.db.Error, CommitTimeout):  # the artifact is stored and its event kept: only its name may be lost
-        logger.exception("The label of artifact %s could not be recorded", digest)
+    except (django.db.Error, CommitTimeout) as error:  # the artifact is stored and its event kept
+        logger.warning("The label of artifact %s could not be recorded: %r", digest, error)
+        return False
+    return True
 
 
 def _mark_corrupt(stored: Stored) -> None:

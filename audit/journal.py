@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import uuid
 from collections import deque
 from dataclasses import fields
@@ -15,13 +14,12 @@ from audit.act_events import ActEvent
 from audit.event_rows import row_of
 from audit.events import Action, Event
 from audit.models import AuditEvent, State
-from common.folders import sync_folder
+from common.folders import write_durably
 
 logger = logging.getLogger(__name__)
 
 HELD = 10_000  # events kept in memory that neither the database nor a file took; past these, only the log has them
 
-_PARTIAL = ".partial"
 # dataclasses.asdict would copy each value.
 _FIELDS = {kind: [field.name for field in fields(kind)] for kind in (Event, ActEvent)}
 _held: deque[Event | ActEvent] = deque()
@@ -41,18 +39,7 @@ def append(event: Event | ActEvent) -> None:
 
 
 def _write(event: Event | ActEvent) -> None:
-    folder = _folder()
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        sync_folder(folder.parent)
-    final = folder / f"{event.timestamp_ns}-{event.event_id}.json"
-    partial = final.with_suffix(_PARTIAL)
-    with partial.open("w") as file:
-        file.write(json_of(event))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(final)
-    sync_folder(folder)
+    write_durably(_folder() / f"{event.timestamp_ns}-{event.event_id}.json", json_of(event))
 
 
 def has_waiting() -> bool:

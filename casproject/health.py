@@ -5,6 +5,7 @@ from collections.abc import Callable
 import django.db
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 
+from artifacts import locations
 from artifacts.exceptions import StorageError
 from artifacts.models import Location
 from artifacts.storage import open_store
@@ -20,22 +21,30 @@ def livez(request: HttpRequest) -> JsonResponse:
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when the database answers and the default location, if there is one, can be used; else 503.
+    """200 when transfers can be served: the default location, if there is one, can be used; else 503.
 
-    503 also while the process drains, for whoever balances load by it.
+    While the database is away, that is a location which this process remembers. 503 also while the process drains, for
+    whoever balances load by it.
     """
     if drain.has_begun():
         return JsonResponse({"status": "draining"}, status=503)
-    checks = {"database": "ok", "location": "ok"}
+    status, checks = "ok", {"database": "ok", "location": "ok"}
     try:
-        for location in Location.objects.filter(name=DEFAULT_LOCATION):
-            open_store(location).check()
+        default = list(Location.objects.filter(name=DEFAULT_LOCATION))
+        for location in default:
+            locations.remember(location)
     except django.db.Error:
-        checks = {"database": "failed", "location": "unknown"}  # which folder or bucket it is, the database knows
+        default = locations.remembered(DEFAULT_LOCATION)
+        checks = {"database": "failed", "location": "ok" if default else "unknown"}
+        status = "degraded"
+    try:
+        for location in default:
+            open_store(location).check()
     except StorageError:
         checks["location"] = "failed"
-    is_ready = set(checks.values()) == {"ok"}
-    return JsonResponse({"status": "ok" if is_ready else "failed", **checks}, status=200 if is_ready else 503)
+    if checks["location"] != "ok":
+        status = "failed"
+    return JsonResponse({"status": status, **checks}, status=503 if status == "failed" else 200)
 
 
 PROBES: dict[str, Callable[[HttpRequest], HttpResponse]] = {"/livez": livez, "/readyz": readyz, "/metrics": metrics}

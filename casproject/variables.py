@@ -99,6 +99,15 @@ CAS_MAX_TRANSFERS = env.int(
     help="uploads and downloads that a web process takes at once, fewer than its threads; more get 503. Three quarters "
     "for any one organization",
 )
+CAS_WITHOUT_DATABASE_SECONDS = env.float(
+    "CAS_WITHOUT_DATABASE_SECONDS",
+    default=3600.0,
+    unit="seconds",
+    at_least=0,
+    at_most=7 * 24 * 3600,
+    help="how long transfers go on while the database is away, over locations as they were last read; 0: not at all "
+    "([operations.md](operations.md#without-the-database))",
+)
 CAS_DRAIN_SECONDS = env.float(
     "CAS_DRAIN_SECONDS",
     default=0.0,

@@ -15,7 +15,7 @@ load_settings()
 
 pages = get_wsgi_application()
 
-from artifacts import sweeping  # noqa: E402  (needs the apps loaded)
+from artifacts import late_labels, sweeping  # noqa: E402  (needs the apps loaded)
 from audit import nudge  # noqa: E402  (needs the apps loaded)
 from casproject import drain  # noqa: E402  (needs the apps loaded)
 from casproject.handlers import TransferHandler  # noqa: E402  (needs the apps loaded)
@@ -32,6 +32,7 @@ _handlers = {
 }
 gc.freeze()  # what is loaded by now stays: no use in looking it through, which would stop all requests for it
 nudge.wake()  # for what an earlier process left in the journal
+late_labels.begin()
 sweeping.begin()  # and for what its uploads left
 drain.listen()
 process.begin_web()

@@ -1,11 +1,48 @@
 """What a transfer asks the database first."""
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from django.db import InterfaceError, OperationalError, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+LEAST, MOST = 1.0, 5.0  # seconds for which a database that cannot be connected to is left alone
 
 _T = TypeVar("_T")
+
+
+class _Outage:
+    """While the database cannot be connected to, one request at a time tries that, and others need not wait for it.
+
+    Each would take a connection attempt for every query, which of a machine that does not even refuse takes seconds.
+    """
+
+    def __init__(self) -> None:
+        self._until = 0.0  # of time.monotonic; 0 while the database answers, as far as is known
+        self._pause = LEAST
+
+    def is_on(self) -> bool:
+        return time.monotonic() < self._until
+
+    def spare(self) -> None:
+        """Raise OperationalError while it is on, and let one try when that time is over."""
+        if not self._until:
+            return
+        if self.is_on():
+            raise OperationalError("The database could not be reached a moment ago.")
+        self._until = time.monotonic() + self._pause
+
+    def begin(self, taken: float) -> None:
+        """A connection could not be made, and that took so many seconds."""
+        self._pause = min(max(taken, LEAST), MOST)
+        self._until = time.monotonic() + self._pause
+
+    def end(self) -> None:
+        self._until = 0.0
+
+
+outage = _Outage()
 
 
 def first_query(query: Callable[[], _T]) -> _T:
@@ -17,11 +54,25 @@ def first_query(query: Callable[[], _T]) -> _T:
     database = transaction.get_connection()  # once: django.db.connection looks for it each time
     if database.in_atomic_block:
         return query()
+    outage.spare()
     database.health_check_done = True
+    started = time.monotonic()
+    try:
+        answer = _ask(database, query)
+    except (OperationalError, InterfaceError):
+        if database.connection is None:
+            outage.begin(time.monotonic() - started)
+        raise
+    outage.end()
+    return answer
+
+
+def _ask(database: BaseDatabaseWrapper, query: Callable[[], _T]) -> _T:
+    was_connected = database.connection is not None
     try:
         return query()
     except (OperationalError, InterfaceError):
-        if database.is_usable():
+        if not was_connected or database.is_usable():
             raise
         database.close()
         return query()

@@ -1,7 +1,9 @@
-"""Folders whose entries survive a power cut."""
+"""Files and folders that survive a power cut."""
 
 import os
 from pathlib import Path
+
+PARTIAL = ".partial"
 
 
 def sync_folder(folder: Path) -> None:
@@ -11,3 +13,18 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all, and its folder if that is not there; raises OSError."""
+    folder = path.parent
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
+    partial = path.with_suffix(PARTIAL)
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    sync_folder(folder)

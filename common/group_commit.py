@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from django.db import connection
+from django.db import OperationalError, connection
 
+from common.first_query import outage
 from common.prepared import Insert, insert_all
 from common.transactions import write_transaction
 
@@ -177,6 +178,8 @@ def _try_to_commit(tickets: list[Ticket]) -> Exception | None:
             inserts.setdefault(ticket.write, []).append(ticket.row)
         else:
             others.setdefault(ticket.write, []).append(ticket.row)
+    if outage.is_on():
+        return OperationalError("The database could not be reached a moment ago.")
     try:
         if not others:
             insert_all(inserts)

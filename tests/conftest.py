@@ -15,12 +15,12 @@ from django.test import Client
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker, Settings
 
-from artifacts import locations
+from artifacts import late_labels, locations
 from artifacts.models import Location
 from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifact_uploaded
 from audit import journal, nudge, write_ahead
 from audit.write_ahead import WriteAheadLog
-from common import group_commit
+from common import first_query, group_commit
 from people.receivers import record_sign_in
 from tests.conformance import violations
 from tests.servers import NatsServer, PostgresServer
@@ -88,8 +88,18 @@ def _answers_are_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_location_remembered() -> None:
+def _nothing_remembered() -> None:
     locations.forget()
+    first_query.outage.end()
+
+
+@pytest.fixture(autouse=True)
+def late_labels_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Late labels of the test's own, which no thread takes in behind its back; what starts the thread."""
+    begin = late_labels.begin
+    monkeypatch.setattr(late_labels, "_folder", lambda: tmp_path / "labels")
+    monkeypatch.setattr(late_labels, "begin", lambda: None)
+    return begin
 
 
 @pytest.fixture(autouse=True)

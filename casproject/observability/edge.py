@@ -1,5 +1,6 @@
 """The outermost layer of the WSGI application: every request passes it, and every answer to its last byte."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -24,6 +25,8 @@ class Edge:
         self._at_begin = at_begin
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        while _dropped:
+            _dropped.popleft().close()
         exchange = Exchange(environ)
         CURRENT.set(exchange)
         origin = {REQUEST_ID: exchange.request_id}
@@ -61,6 +64,7 @@ class _Body:
         self._exchange = exchange
         self._body = body
         self._pieces = iter(body)
+        self._is_closed = False
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -74,11 +78,19 @@ class _Body:
             raise
 
     def close(self) -> None:
+        self._is_closed = True
         try:
             if close := getattr(self._body, "close", None):
                 close()
         finally:
             self._edge.end(self._exchange)
 
-    # For an answer that the server drops without closing it.
-    __del__ = close
+    def __del__(self) -> None:
+        """For an answer that the server drops without closing it: it is closed with the next request."""
+        # Not here: the garbage collector may come in the middle of a ContextVar.set, and closing a response sets
+        # another, Django's of the URLs. CPython loses that, hands out the freed value afterwards, and crashes.
+        if not self._is_closed:
+            _dropped.append(self)
+
+
+_dropped: deque[_Body] = deque()

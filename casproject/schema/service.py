@@ -23,7 +23,10 @@ def add_service(result: _Document, **_: Any) -> _Document:
             "get": _operation(
                 "readyz",
                 "Whether transfers can be served",
-                {"200": _status("They can.", ["ok"]), "503": _status("They cannot.", ["failed", "draining"])},
+                {
+                    "200": _status("They can.", ["ok", "degraded"]),
+                    "503": _status("They cannot.", ["failed", "draining"]),
+                },
             )
         },
         "/metrics": {"get": _metrics()},

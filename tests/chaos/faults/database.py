@@ -30,7 +30,6 @@ class DatabaseLocked(Fault):
 class DatabaseReadOnly(Fault):
     """The database is readable and takes no rows: a setting of PostgreSQL's, triggers on SQLite's tables."""
 
-    may_fail = True
     is_timed = False
 
     @contextmanager
@@ -62,7 +61,6 @@ class DatabaseReadOnly(Fault):
 class DatabaseGone(Fault):
     """PostgreSQL is down; SQLite's tables are not there."""
 
-    may_fail = True
     is_timed = False
 
     @contextmanager
@@ -101,7 +99,6 @@ class DatabaseRestarted(Fault):
     """PostgreSQL is restarted, again and again: every connection breaks."""
 
     only_on = "postgresql"
-    may_fail = True
     is_timed = False
 
     @contextmanager

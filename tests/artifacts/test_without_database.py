@@ -1,0 +1,275 @@
+"""While the database is away: transfers go on over remembered locations, and what it should have known comes later."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from uuid import UUID
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+from pytest_django import Settings
+
+from artifacts import labels, late_labels, locations
+from artifacts.block_hashes import HASHED_BLOCK
+from artifacts.models import Artifact, Location
+from artifacts.tokens import DOWNLOADER
+from audit import intake, journal
+from audit.models import AuditEvent
+from common import first_query
+from tests.artifacts.test_errors import assert_problem
+from tests.factories import bearer, digest_of, stored_at
+from tests.servers import wait_until
+
+CONTENT, OTHER = b"some content", b"other content"
+LARGE = bytes(HASHED_BLOCK + 5)
+TABLES = ("artifacts_artifact", "artifacts_location", "audit_auditevent")
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _own_journal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(journal, "_folder", lambda: tmp_path / "journal")
+
+
+def url(content: bytes) -> str:
+    return f"/artifacts/{digest_of(content)}"
+
+
+def put(client: Client, content: bytes, file_name: str = "") -> tuple[int, bool]:
+    answer = client.put(f"{url(content)}?filename={file_name}", content, headers=bearer())
+    return answer.status_code, answer.json().get("skipped")
+
+
+def get(client: Client, content: bytes, **headers: str) -> tuple[int, bytes]:
+    answer = client.get(url(content), headers={**bearer(DOWNLOADER), **headers})
+    return answer.status_code, answer.getvalue()
+
+
+def run(*statements: str) -> None:
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("PRAGMA legacy_alter_table = ON")  # references of other tables keep the usual name
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def grow_older(seconds: float) -> None:
+    """Let so much time pass since locations were read."""
+    for key, (read_at, location) in list(locations._known.items()):
+        locations._known[key] = read_at - seconds, location
+
+
+@contextmanager
+def no_database() -> Iterator[None]:
+    """Every query of a transfer fails."""
+    run(*(f"ALTER TABLE {table} RENAME TO {table}_gone" for table in TABLES))
+    try:
+        grow_older(locations.REMEMBERED)
+        yield
+    finally:
+        run(*(f"ALTER TABLE {table}_gone RENAME TO {table}" for table in TABLES))
+
+
+def test_transfers_go_on_and_nothing_is_lost(client: Client, location: Location) -> None:
+    assert put(client, CONTENT, "before.txt") == (201, False)
+    with no_database():
+        assert put(client, OTHER, "meanwhile.txt") == (201, False)
+        assert put(client, CONTENT) == (200, True)
+        assert get(client, OTHER) == (200, OTHER)
+        assert get(client, CONTENT, Range="bytes=5-") == (206, CONTENT[5:])
+        assert client.head(url(OTHER), headers=bearer()).status_code == 200
+        assert client.get(f"{url(CONTENT)}/describe", headers=bearer()).json()["size_bytes"] == len(CONTENT)
+    assert late_labels.take_in() == 1
+    assert late_labels.pending() == []
+    assert dict(Artifact.objects.values_list("digest", "file_name")) == {
+        digest_of(CONTENT).hex: "before.txt",
+        digest_of(OTHER).hex: "meanwhile.txt",
+    }
+    intake.take_in()
+    events = AuditEvent.objects.values_list("action", "digest", "size_bytes", "skipped")
+    uploaded, downloaded = "CASArtifactUploaded", "CASArtifactDownloaded"
+    content, other = digest_of(CONTENT).hex, digest_of(OTHER).hex
+    assert sorted(events) == sorted(
+        [
+            (uploaded, content, len(CONTENT), False),
+            (uploaded, other, len(OTHER), False),
+            (uploaded, content, len(CONTENT), True),
+            (downloaded, other, len(OTHER), False),
+            (downloaded, content, len(CONTENT) - 5, False),
+        ]
+    )
+
+
+def test_artifact_of_several_blocks_is_verified_by_its_digest(client: Client, location: Location) -> None:
+    assert put(client, LARGE) == (201, False)
+    with no_database():
+        assert get(client, LARGE) == (200, LARGE)
+        assert get(client, LARGE, Range="bytes=-5") == (206, LARGE[-5:])
+        stored_at(Path(location.options["location"]), LARGE).write_bytes(LARGE[:-1] + b"x")
+        answer = client.get(url(LARGE), headers=bearer(DOWNLOADER))
+        with pytest.raises(Exception, match="does not match"):
+            answer.getvalue()
+
+
+def test_what_is_corrupt_is_replaced_though_its_mark_cannot_be_read(client: Client, location: Location) -> None:
+    assert put(client, CONTENT, "name.txt") == (201, False)
+    stored_at(Path(location.options["location"]), CONTENT).write_bytes(b"some cOntent")
+    assert_problem(client.get(url(CONTENT), headers=bearer(DOWNLOADER)), 502, "artifact_corrupt")
+    with no_database():
+        assert put(client, CONTENT, "again.txt") == (201, False)
+        assert get(client, CONTENT) == (200, CONTENT)
+    late_labels.take_in()
+    assert get(client, CONTENT) == (200, CONTENT)
+    assert Artifact.objects.get().file_name == "again.txt"
+
+
+def test_upload_that_tells_no_digest_finds_what_is_there(client: Client, location: Location) -> None:
+    put(client, CONTENT)
+    with no_database():
+        answer = client.post("/artifacts/", CONTENT, "application/octet-stream", headers=bearer())
+        assert (answer.status_code, answer.json()["skipped"]) == (200, True)
+
+
+def test_location_that_nobody_asked_for_before_is_not_served(client: Client, location: Location) -> None:
+    with no_database():
+        assert_problem(client.put(url(CONTENT), CONTENT, headers=bearer()), 503, "unavailable")
+
+
+@pytest.mark.parametrize("seconds", [0, 10])
+def test_location_is_remembered_for_as_long_as_is_set(
+    client: Client, location: Location, settings: Settings, seconds: int
+) -> None:
+    put(client, CONTENT)
+    settings.CAS_WITHOUT_DATABASE_SECONDS = seconds
+    with no_database():
+        grow_older(10)
+        assert_problem(client.put(url(OTHER), OTHER, headers=bearer()), 503, "unavailable")
+        assert_problem(client.get(url(CONTENT), headers=bearer(DOWNLOADER)), 503, "unavailable")
+
+
+def test_organization_is_still_told_apart(client: Client, location: Location) -> None:
+    organization = "11111111-1111-1111-1111-111111111111"
+    location.organization = UUID(organization)
+    location.save()
+    mine = bearer(**{"org-id": organization})
+    assert client.put(url(CONTENT), CONTENT, headers=mine).status_code == 201
+    with no_database():
+        assert_problem(client.put(url(OTHER), OTHER, headers=bearer()), 403, "wrong_organization")
+        assert client.put(url(OTHER), OTHER, headers=mine).status_code == 201
+
+
+def test_quota_cannot_be_kept_to(client: Client, location: Location) -> None:
+    location.quota_bytes = 1000
+    location.save()
+    put(client, CONTENT)
+    with no_database():
+        assert_problem(client.put(url(OTHER), OTHER, headers=bearer()), 503, "unavailable")
+        assert get(client, CONTENT) == (200, CONTENT)
+
+
+def test_ready_while_the_default_location_is_remembered(client: Client, location: Location, root: Path) -> None:
+    with no_database():
+        assert client.get("/readyz").status_code == 503
+    client.get("/readyz")
+    with no_database():
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()) == (
+            200,
+            {"status": "degraded", "database": "failed", "location": "ok"},
+        )
+        root.rename(root.with_suffix(".gone"))
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()["location"]) == (503, "failed")
+
+
+def test_label_that_comes_late_goes_behind_what_was_stored_since(client: Client, location: Location) -> None:
+    put(client, CONTENT)
+    late_labels.keep(location, digest_of(OTHER).hex, len(OTHER), "late.txt")
+    put(client, OTHER, "since.txt")
+    assert late_labels.take_in() == 1
+    assert Artifact.objects.get(digest=digest_of(OTHER).hex).file_name == "since.txt"
+
+
+def test_label_of_a_location_that_is_gone_is_dropped(location: Location) -> None:
+    late_labels.keep(location, digest_of(CONTENT).hex, len(CONTENT), "late.txt")
+    location.delete()
+    late_labels.take_in()
+    assert late_labels.pending() == []
+
+
+def test_label_that_cannot_be_read_holds_up_no_other(location: Location) -> None:
+    late_labels.keep(location, digest_of(CONTENT).hex, len(CONTENT), "late.txt")
+    for name, text in (("0.json", "no JSON"), ("1.json", "[]"), ("2.json", '{"a": 1}')):
+        (late_labels._folder() / name).write_text(text)
+    assert late_labels.take_in() == 1
+    assert Artifact.objects.get().file_name == "late.txt"
+    assert len(late_labels.pending()) == 3
+
+
+def test_thread_tries_until_the_database_takes_them(
+    location: Location, monkeypatch: pytest.MonkeyPatch, late_labels_begin: Callable[[], None]
+) -> None:
+    monkeypatch.setattr(late_labels, "INTERVAL", 0.05)
+    monkeypatch.setattr(late_labels, "begin", late_labels_begin)
+    put_late, failures = labels.put_late, [OperationalError("away"), RuntimeError("a bug")]
+
+    def fail_twice(*args: object) -> None:
+        if failures:
+            raise failures.pop(0)
+        put_late(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(labels, "put_late", fail_twice)
+    late_labels.keep(location, digest_of(CONTENT).hex, len(CONTENT), "late.txt")
+    wait_until(lambda: not late_labels.pending(), what="the label is taken in")
+    assert Artifact.objects.get().file_name == "late.txt"
+    wait_until(lambda: late_labels._thread is None, what="the thread ends")
+
+
+@pytest.mark.parametrize(("taken", "pause"), [(0.001, first_query.LEAST), (3.0, 3.0), (10.0, first_query.MOST)])
+def test_who_could_not_connect_spares_others_that(taken: float, pause: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(first_query, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    asked = []
+
+    def fail() -> None:
+        asked.append("fail")
+        clock[0] += taken
+        connection.close()
+        raise OperationalError("refused")
+
+    def ask(query: Callable[[], object]) -> str:
+        try:
+            first_query.first_query(query)
+        except OperationalError as error:
+            return str(error)
+        return "answered"
+
+    connection.close()
+    spared = "The database could not be reached a moment ago."
+    assert [ask(fail), ask(fail)] == ["refused", spared]
+    clock[0] += pause - 0.1
+    assert ask(fail) == spared
+    clock[0] += 0.1
+    assert [ask(fail), ask(fail)] == ["refused", spared]
+    clock[0] += pause
+    assert [ask(connection.ensure_connection), ask(connection.ensure_connection)] == ["answered", "answered"]
+    assert len(asked) == 2
+
+
+def test_events_and_labels_do_not_wait_for_what_cannot_be_reached(client: Client, location: Location) -> None:
+    put(client, CONTENT)
+    first_query.outage.begin(0)
+    assert put(client, OTHER, "name.txt") == (201, False)
+    assert len(journal.pending()) == len(late_labels.pending()) == 1
+    first_query.outage.end()
+    assert (intake.take_in(), late_labels.take_in()) == (1, 1)
+
+
+def test_one_query_that_fails_is_no_outage(client: Client, location: Location) -> None:
+    put(client, CONTENT)
+    with no_database():
+        assert put(client, OTHER) == (201, False)
+        assert not first_query.outage.is_on()
