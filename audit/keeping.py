@@ -3,7 +3,6 @@
 import logging
 from typing import Any
 
-import django.db
 from django.conf import settings
 
 from audit import journal, nudge
@@ -11,7 +10,6 @@ from audit.act_events import ActEvent
 from audit.events import Event
 from audit.models import insertion
 from common import group_commit
-from common.group_commit import CommitTimeout
 from common.transactions import after_commit
 
 logger = logging.getLogger(__name__)
@@ -24,7 +22,7 @@ def keep(event: Event | ActEvent, row: list[Any]) -> None:
     """
     try:
         group_commit.write(insertion(), row)
-    except (django.db.Error, CommitTimeout) as error:
+    except Exception as error:  # noqa: BLE001  (whatever it is, the event must not be lost; its id keeps it from being two)
         logger.warning("The database did not take audit event %s; it goes to the journal: %r", event.event_id, error)
         after_commit(lambda: journal.append(event))
         after_commit(nudge.wake)

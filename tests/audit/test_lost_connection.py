@@ -12,6 +12,7 @@ from artifacts.models import Artifact, Location
 from artifacts.tokens import DOWNLOADER
 from audit import intake, journal, keeping, nudge
 from audit.models import AuditEvent
+from common import group_commit
 from tests.factories import bearer, digest_of
 
 CONTENT = b"some content"
@@ -43,6 +44,18 @@ def test_transaction_that_the_database_gave_up_by_itself_loses_no_event(
 
     with monkeypatch.context() as patch:
         patch.setattr(keeping, "insertion", lambda: fail)
+        assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
+    assert events_kept() == [("CASArtifactUploaded", digest_of(CONTENT).hex)]
+
+
+def test_event_is_kept_whatever_it_is_that_fails(
+    client: Client, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(group_commit, "write", fail)
         assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
     assert events_kept() == [("CASArtifactUploaded", digest_of(CONTENT).hex)]
 
