@@ -66,22 +66,23 @@ _REPLACE = """(digest, location_id) DO UPDATE SET
     size_bytes = excluded.size_bytes, file_name = excluded.file_name, created_at = excluded.created_at,
     verified_at = excluded.verified_at, corrupt_at = NULL, missing_at = NULL"""
 _UPSERT = Insert(Artifact._meta.db_table, _COLUMNS, _REPLACE, key=2)
-_UPSERT_OLDER = Insert(
-    Artifact._meta.db_table,
-    _COLUMNS,
-    f"{_REPLACE} WHERE {Artifact._meta.db_table}.created_at < excluded.created_at",
-    key=2,
+_OLDER = " AND ".join(
+    f"({Artifact._meta.db_table}.{column} IS NULL OR {Artifact._meta.db_table}.{column} < excluded.created_at)"
+    for column in ("created_at", "corrupt_at", "missing_at")
 )
+_UPSERT_OLDER = Insert(Artifact._meta.db_table, _COLUMNS, f"{_REPLACE} WHERE {_OLDER}", key=2)
 
 
-def put(location: Location, digest: Digest, size: int, file_name: str, hashes: Sequence[bytes]) -> Ticket:
+def put(
+    location: Location, digest: Digest, size: int, file_name: str, stored_at: datetime, hashes: Sequence[bytes]
+) -> Ticket:
     """Label what was stored just now, in place of what was known; goes along with the thread's next group commit."""
-    values = _values_of(location.pk, digest.hex, size, file_name, timezone.now())
+    values = _values_of(location.pk, digest.hex, size, file_name, stored_at)
     return group_commit.defer(_upsert_hashed, _New(values, hashes)) if hashes else group_commit.defer(_UPSERT, values)
 
 
 def put_late(location_id: int, digest: str, size: int, file_name: str, stored_at: datetime) -> None:
-    """Label what was stored at some time, unless it was labelled after that; raises django.db.Error."""
+    """Label what was stored at some time, unless it was labelled or looked at after that; raises django.db.Error."""
     _UPSERT_OLDER.run([_values_of(location_id, digest, size, file_name, stored_at)])
 
 

@@ -11,11 +11,11 @@ import time
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from uuid import uuid4
 
 import django.db
 from django.conf import settings
 from django.db import connections
-from django.utils import timezone
 
 from artifacts import labels
 from artifacts.models import Location
@@ -37,11 +37,11 @@ class LateLabel:
     stored_at: str
 
 
-def keep(location: Location, digest: str, size_bytes: int, file_name: str) -> None:
+def keep(location: Location, digest: str, size_bytes: int, file_name: str, stored_at: datetime) -> None:
     """Keep a label for later. Nothing is raised: without it the artifact is stored all the same, and has no name."""
-    label = LateLabel(location.pk, digest, size_bytes, file_name, timezone.now().isoformat())
+    label = LateLabel(location.pk, digest, size_bytes, file_name, stored_at.isoformat())
     try:
-        write_durably(_folder() / f"{location.pk}-{digest}.json", json.dumps(asdict(label)))
+        write_durably(_folder() / f"{stored_at.timestamp():.6f}-{uuid4()}.json", json.dumps(asdict(label)))
     except OSError:
         logger.exception("The label of artifact %s was lost: %s", digest, label)
         return
@@ -61,8 +61,12 @@ def take_in() -> int:
             _take_in(path)
         except FileNotFoundError:
             continue  # another process was faster
-        except (OSError, ValueError, TypeError):
-            logger.exception("%s cannot be read or removed, or is no label; it stays", path)
+        except OSError:
+            logger.exception("%s cannot be read or removed; it stays", path)
+            continue
+        except (ValueError, TypeError, django.db.DataError):
+            logger.exception("%s is no label that could be recorded; it is set aside", path)
+            path.rename(path.with_suffix(".bad"))
             continue
         except django.db.Error as error:
             logger.warning("The database still takes no labels: %r", error)

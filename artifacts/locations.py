@@ -49,7 +49,7 @@ def remember(location: Location) -> None:
 
 def remembered(name: str) -> list[Location]:
     """Those of a name that transfers may use without the database."""
-    return [location for read_at, location in _known.values() if location.name == name and _is_fresh(read_at)]
+    return [location for read_at, location in list(_known.values()) if location.name == name and _is_fresh(read_at)]
 
 
 def _is_fresh(read_at: float) -> bool:

@@ -66,7 +66,7 @@ def begin(
     services.check_length(length, services.upload_limit(grant))
     # Where possession must be proved, all is sent whether it is there or not.
     stored = services.find_stored(location, digest) if digest and not location.proof_of_possession else None
-    is_there = stored is not None and stored.is_sound and stored.size_bytes == length
+    is_there = stored is not None and stored.size_bytes == length and services.may_stay(stored)
     if not is_there:
         quota.check_room(location, length)
     upload = ResumableUpload(

@@ -11,6 +11,7 @@ from uuid import UUID
 import django.db
 from django.conf import settings
 from django.dispatch import Signal
+from django.utils import timezone
 
 from artifacts import labels, late_labels, quota
 from artifacts.block_hashes import HASHED_BLOCK, BlockHasher, blocks_of, read_verified
@@ -109,7 +110,7 @@ def upload(grant: Grant, body: Body, file_name: str, digest: Digest | None = Non
     stored = find_stored(location, digest) if digest else None
     # Of an object without a label, nothing but the length that was announced can tell that it is cut off.
     is_cut_off = stored is not None and stored.label is None and body.length not in {None, stored.size_bytes}
-    if digest and stored and not is_cut_off and _may_stay(stored):
+    if digest and stored and not is_cut_off and may_stay(stored):
         if location.proof_of_possession:
             _prove(body, digest, limit)
         else:
@@ -149,7 +150,7 @@ def commit(
             staged.write(block)
         if digest is None:
             stored = find_stored(location, reader.digest)
-        is_there = stored is not None and stored.size_bytes == reader.size and _may_stay(stored)
+        is_there = stored is not None and stored.size_bytes == reader.size and may_stay(stored)
         is_placed = not is_there and _place(location, staged, reader, is_replacing=stored is not None)
 
     if is_placed:
@@ -165,7 +166,7 @@ def commit(
     return record_skipped(grant, twin, file_name, before_event=before_event, event_id=event_id)
 
 
-def _may_stay(stored: Stored) -> bool:
+def may_stay(stored: Stored) -> bool:
     """Whether an upload may count on what is there; when the database does not say, its bytes do."""
     if stored.is_label_known or not stored.is_sound:
         return stored.is_sound
@@ -320,10 +321,11 @@ def _record_stored(
     grant: Grant, location: Location, outcome: Uploaded, hasher: BlockHasher, event_id: UUID | None
 ) -> None:
     digest, size, file_name = outcome.digest, outcome.size_bytes, outcome.file_name
-    ticket = labels.put(location, digest, size, file_name, hasher.hashes if size > HASHED_BLOCK else [])
+    stored_at = timezone.now()
+    ticket = labels.put(location, digest, size, file_name, stored_at, hasher.hashes if size > HASHED_BLOCK else [])
     _send(artifact_uploaded, grant, digest, size, file_name, event_id)
     if not _is_recorded(ticket, digest):
-        late_labels.keep(location, digest.hex, size, file_name)
+        late_labels.keep(location, digest.hex, size, file_name, stored_at)
 
 
 def record_skipped(

@@ -11,6 +11,7 @@ from artifacts.models import Location
 from artifacts.storage import open_store
 from casproject import drain
 from casproject.observability.scrape import metrics
+from common.first_query import first_query
 
 DEFAULT_LOCATION = "default"
 
@@ -30,7 +31,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
         return JsonResponse({"status": "draining"}, status=503)
     status, checks = "ok", {"database": "ok", "location": "ok"}
     try:
-        default = list(Location.objects.filter(name=DEFAULT_LOCATION))
+        default = first_query(lambda: list(Location.objects.filter(name=DEFAULT_LOCATION)))
         for location in default:
             locations.remember(location)
     except django.db.Error:

@@ -54,7 +54,8 @@ def first_query(query: Callable[[], _T]) -> _T:
     database = transaction.get_connection()  # once: django.db.connection looks for it each time
     if database.in_atomic_block:
         return query()
-    outage.spare()
+    if database.connection is None:
+        outage.spare()
     database.health_check_done = True
     started = time.monotonic()
     try:

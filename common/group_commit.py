@@ -178,10 +178,10 @@ def _try_to_commit(tickets: list[Ticket]) -> Exception | None:
             inserts.setdefault(ticket.write, []).append(ticket.row)
         else:
             others.setdefault(ticket.write, []).append(ticket.row)
-    if outage.is_on():
+    if connection.connection is None and outage.is_on():
         return OperationalError("The database could not be reached a moment ago.")
     try:
-        if not others:
+        if not others and not connection.in_atomic_block:
             insert_all(inserts)
             return None
         with write_transaction():

@@ -7,6 +7,7 @@ from django.contrib.auth.models import Group
 from django.db import DataError, IntegrityError, connection, transaction
 from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from artifacts import labels
 from artifacts.models import Location
@@ -141,7 +142,9 @@ def test_postgresql_prepares_what_is_asked_often() -> None:
 def test_labels_of_any_size_are_one_statement_to_postgresql(location: Location) -> None:
     for number in range(10):
         sizes = [2 ** (number + bits) for bits in range(0, 32, 4)]
-        tickets = [labels.put(location, digest_of(f"{number} {size}".encode()), size, "", []) for size in sizes]
+        tickets = [
+            labels.put(location, digest_of(f"{number} {size}".encode()), size, "", timezone.now(), []) for size in sizes
+        ]
         group_commit.flush()
         for ticket in tickets:
             ticket.wait()

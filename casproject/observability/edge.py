@@ -1,11 +1,15 @@
 """The outermost layer of the WSGI application: every request passes it, and every answer to its last byte."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from casproject.observability.exchange import CURRENT, Exchange
 from common.origin import ORIGIN, REQUEST_ID
+
+logger = logging.getLogger(__name__)
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -25,8 +29,7 @@ class Edge:
         self._at_begin = at_begin
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        while _dropped:
-            _dropped.popleft().close()
+        _close_dropped()
         exchange = Exchange(environ)
         CURRENT.set(exchange)
         origin = {REQUEST_ID: exchange.request_id}
@@ -94,3 +97,13 @@ class _Body:
 
 
 _dropped: deque[_Body] = deque()
+
+
+def _close_dropped() -> None:
+    with suppress(IndexError):
+        while True:
+            body = _dropped.popleft()
+            try:
+                body.close()
+            except Exception:
+                logger.exception("An answer that was dropped could not be closed")

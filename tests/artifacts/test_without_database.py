@@ -1,5 +1,6 @@
 """While the database is away: transfers go on over remembered locations, and what it should have known comes later."""
 
+import base64
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from uuid import UUID
 import pytest
 from django.db import OperationalError, connection
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 
 from artifacts import labels, late_labels, locations
@@ -17,7 +19,7 @@ from artifacts.models import Artifact, Location
 from artifacts.tokens import DOWNLOADER
 from audit import intake, journal
 from audit.models import AuditEvent
-from common import first_query
+from common import first_query, group_commit
 from tests.artifacts.test_errors import assert_problem
 from tests.factories import bearer, digest_of, stored_at
 from tests.servers import wait_until
@@ -187,26 +189,57 @@ def test_ready_while_the_default_location_is_remembered(client: Client, location
 
 def test_label_that_comes_late_goes_behind_what_was_stored_since(client: Client, location: Location) -> None:
     put(client, CONTENT)
-    late_labels.keep(location, digest_of(OTHER).hex, len(OTHER), "late.txt")
+    late_labels.keep(location, digest_of(OTHER).hex, len(OTHER), "late.txt", timezone.now())
     put(client, OTHER, "since.txt")
     assert late_labels.take_in() == 1
     assert Artifact.objects.get(digest=digest_of(OTHER).hex).file_name == "since.txt"
 
 
+@pytest.mark.parametrize("mark", ["corrupt_at", "missing_at"])
+def test_label_that_comes_late_takes_no_mark_away_that_was_made_since(location: Location, mark: str) -> None:
+    label = Artifact.objects.create(location=location, digest=digest_of(CONTENT).hex, size_bytes=len(CONTENT))
+    late_labels.keep(location, label.digest, label.size_bytes, "late.txt", timezone.now())
+    Artifact.objects.update(**{mark: timezone.now()})
+    assert late_labels.take_in() == 1
+    assert getattr(Artifact.objects.get(), mark)
+
+
+def test_resumable_upload_counts_on_nothing_that_the_database_does_not_vouch_for(
+    client: Client, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(client, CONTENT)
+    stored_at(Path(location.options["location"]), CONTENT).write_bytes(b"some cOntent")
+
+    def fail(*args: object) -> None:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(labels, "find", fail)
+    headers = {"Tus-Resumable": "1.0.0", "Upload-Length": str(len(CONTENT)), **bearer()}
+    metadata = base64.b64encode(str(digest_of(CONTENT)).encode()).decode()
+    answer = client.post(
+        "/uploads/",
+        b"",
+        "application/offset+octet-stream",
+        headers={**headers, "Upload-Metadata": f"digest {metadata}"},
+    )
+    assert answer.status_code == 201
+    assert answer.get("Upload-Offset", "0") == "0"
+
+
 def test_label_of_a_location_that_is_gone_is_dropped(location: Location) -> None:
-    late_labels.keep(location, digest_of(CONTENT).hex, len(CONTENT), "late.txt")
+    late_labels.keep(location, digest_of(CONTENT).hex, len(CONTENT), "late.txt", timezone.now())
     location.delete()
     late_labels.take_in()
     assert late_labels.pending() == []
 
 
 def test_label_that_cannot_be_read_holds_up_no_other(location: Location) -> None:
-    late_labels.keep(location, digest_of(CONTENT).hex, len(CONTENT), "late.txt")
+    late_labels.keep(location, digest_of(CONTENT).hex, len(CONTENT), "late.txt", timezone.now())
     for name, text in (("0.json", "no JSON"), ("1.json", "[]"), ("2.json", '{"a": 1}')):
         (late_labels._folder() / name).write_text(text)
     assert late_labels.take_in() == 1
     assert Artifact.objects.get().file_name == "late.txt"
-    assert len(late_labels.pending()) == 3
+    assert len(list(late_labels._folder().glob("*.bad"))) == 3
 
 
 def test_thread_tries_until_the_database_takes_them(
@@ -222,7 +255,7 @@ def test_thread_tries_until_the_database_takes_them(
         put_late(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(labels, "put_late", fail_twice)
-    late_labels.keep(location, digest_of(CONTENT).hex, len(CONTENT), "late.txt")
+    late_labels.keep(location, digest_of(CONTENT).hex, len(CONTENT), "late.txt", timezone.now())
     wait_until(lambda: not late_labels.pending(), what="the label is taken in")
     assert Artifact.objects.get().file_name == "late.txt"
     wait_until(lambda: late_labels._thread is None, what="the thread ends")
@@ -261,6 +294,8 @@ def test_who_could_not_connect_spares_others_that(taken: float, pause: float, mo
 
 def test_events_and_labels_do_not_wait_for_what_cannot_be_reached(client: Client, location: Location) -> None:
     put(client, CONTENT)
+    group_commit.stop()  # and with it its connection
+    connection.close()
     first_query.outage.begin(0)
     assert put(client, OTHER, "name.txt") == (201, False)
     assert len(journal.pending()) == len(late_labels.pending()) == 1
