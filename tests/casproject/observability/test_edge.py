@@ -1,5 +1,6 @@
 """The outermost layer: an answer that nobody closes."""
 
+import contextvars
 import gc
 from collections.abc import Iterator
 from typing import Any
@@ -24,6 +25,10 @@ class Answer:
 
 
 def test_answer_that_is_dropped_is_closed_with_the_next_request_and_not_by_the_garbage_collector() -> None:
+    contextvars.copy_context().run(drop_and_go_on)  # what a request sets is not for other tests
+
+
+def drop_and_go_on() -> None:
     told: list[str] = []
     over: list[Exchange] = []
 
