@@ -18,6 +18,7 @@ from tests.factories import digest_of
 
 TABLE = Group._meta.db_table
 INSERT = Insert(TABLE, ["name"], "DO NOTHING")
+# Its ids are below zero: others would move SQLite's sequence, from which the roles get theirs when they are made anew.
 REPLACE = Insert(TABLE, ["name", "id"], "(name) DO UPDATE SET id = excluded.id", key=1)
 FIND = Query(f"SELECT name FROM {TABLE} WHERE name = %s")  # noqa: S608  (a name of Django's)
 
@@ -41,8 +42,8 @@ def test_what_is_there_already_stays_and_holds_up_no_other() -> None:
 
 
 def test_of_rows_with_one_key_the_last_is_taken() -> None:
-    REPLACE.run([("twin", 10_001), *((f"row {number}", 20_000 + number) for number in range(12)), ("twin", 10_002)])
-    assert Group.objects.get(name="twin").pk == 10_002
+    REPLACE.run([("twin", -10_001), *((f"row {number}", -20_000 - number) for number in range(12)), ("twin", -10_002)])
+    assert Group.objects.get(name="twin").pk == -10_002
     assert len(names()) == 13
 
 
@@ -53,7 +54,7 @@ def test_first_row_or_none() -> None:
 
 
 def test_inserts_of_several_kinds_go_together_into_one_commit() -> None:
-    group_commit.defer(REPLACE, ("label", 10_001))
+    group_commit.defer(REPLACE, ("label", -10_001))
     group_commit.write(INSERT, ("event",))
     assert names() == {"label", "event"}
 
@@ -107,22 +108,22 @@ def test_who_watches_queries_sees_these() -> None:
 def test_all_are_inserted_or_none(count: int) -> None:
     rows = [(f"row {number}",) for number in range(count)]
     with pytest.raises(IntegrityError):
-        insert_all({INSERT: [*rows, (None,)], REPLACE: [("other", 10_001)]})
+        insert_all({INSERT: [*rows, (None,)], REPLACE: [("other", -10_001)]})
     with pytest.raises(IntegrityError):
-        insert_all({REPLACE: [("other", 10_001)], INSERT: [*rows, (None,)]})
+        insert_all({REPLACE: [("other", -10_001)], INSERT: [*rows, (None,)]})
     assert names() == set()
-    insert_all({INSERT: rows, REPLACE: [("other", 10_001)]})
+    insert_all({INSERT: rows, REPLACE: [("other", -10_001)]})
     assert names() == {"other", *(f"row {number}" for number in range(count))}
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no statements in WITH that modify")
 def test_few_rows_of_several_kinds_are_one_statement_and_prepared() -> None:
     for _ in range(10):
-        insert_all({INSERT: [("a",), ("b",), ("c",)], REPLACE: [("d", 10_001)]})
+        insert_all({INSERT: [("a",), ("b",), ("c",)], REPLACE: [("d", -10_001)]})
     with CaptureQueriesContext(connection) as queries:
-        insert_all({INSERT: [("a",), ("b",), ("c",)], REPLACE: [("d", 10_002)]})
+        insert_all({INSERT: [("a",), ("b",), ("c",)], REPLACE: [("d", -10_002)]})
     assert len(queries.captured_queries) == 1
-    assert Group.objects.get(name="d").pk == 10_002
+    assert Group.objects.get(name="d").pk == -10_002
     assert sum(statement.startswith("WITH ") for statement in prepared_by_server([])) == 1
 
 
