@@ -13,13 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
-import django.db
 from django.conf import settings
 from django.db import connections
 
 from artifacts import labels
 from artifacts.models import Location
 from common.folders import write_durably
+from common.waiting_files import take_in_each
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ def keep(location: Location, digest: str, size_bytes: int, file_name: str, store
         write_durably(_folder() / f"{stored_at.timestamp():.6f}-{uuid4()}.json", json.dumps(asdict(label)))
     except OSError:
         logger.exception("The label of artifact %s was lost: %s", digest, label)
-        return
-    begin()
+    else:
+        begin()
 
 
 def pending() -> list[Path]:
@@ -55,30 +55,20 @@ def pending() -> list[Path]:
 
 def take_in() -> int:
     """Move what waits into the database, and return how many; stops when it still takes none."""
-    taken = 0
-    for path in pending():
-        try:
-            _take_in(path)
-        except FileNotFoundError:
-            continue  # another process was faster
-        except OSError:
-            logger.exception("%s cannot be read or removed; it stays", path)
-            continue
-        except (ValueError, TypeError, django.db.DataError):
-            logger.exception("%s is no label that could be recorded; it is set aside", path)
-            path.rename(path.with_suffix(".bad"))
-            continue
-        except django.db.Error as error:
-            logger.warning("The database still takes no labels: %r", error)
-            break
-        taken += 1
-    return taken
+    return take_in_each(pending(), _take_in, NoLabelError)
+
+
+class NoLabelError(Exception):
+    """A file holds something else."""
 
 
 def _take_in(path: Path) -> None:
-    label = LateLabel(**json.loads(path.read_text()))
-    if Location.objects.filter(pk=label.location_id).exists():  # else it went, and its artifacts with it
+    try:
+        label = LateLabel(**json.loads(path.read_text()))
         stored_at = datetime.fromisoformat(label.stored_at)
+    except (ValueError, TypeError) as error:
+        raise NoLabelError from error
+    if Location.objects.filter(pk=label.location_id).exists():  # else it went, and its artifacts with it
         labels.put_late(label.location_id, label.digest, label.size_bytes, label.file_name, stored_at)
     path.unlink()
 

@@ -15,6 +15,7 @@ from audit.event_rows import row_of
 from audit.events import Action, Event
 from audit.models import AuditEvent, State
 from common.folders import write_durably
+from common.waiting_files import take_in_each
 
 logger = logging.getLogger(__name__)
 
@@ -57,24 +58,7 @@ def take_in() -> int:
 
     Several processes may do this at once: the row's unique event id decides, and a file goes only after its row.
     """
-    taken = _take_in_held()
-    for path in pending():
-        try:
-            _take_in_file(path)
-        except FileNotFoundError:
-            continue  # another process was faster
-        except OSError:
-            logger.exception("Journal file %s cannot be read or removed; it stays", path)
-            continue
-        except (NoEventError, django.db.DataError):
-            logger.exception("Journal file %s is no event that could be kept; it is set aside", path)
-            _set_aside(path)
-            continue
-        except django.db.Error:
-            logger.warning("The database still takes no audit events; %d wait in the journal", len(pending()))
-            break
-        taken += 1
-    return taken
+    return _take_in_held() + take_in_each(pending(), _take_in_file, NoEventError)
 
 
 def _take_in_held() -> int:
@@ -141,13 +125,6 @@ def _read(content: bytes) -> Event | ActEvent:
     except Exception as error:  # whatever it holds, it must not hold up those that are events
         raise NoEventError from error
     return event
-
-
-def _set_aside(path: Path) -> None:
-    try:
-        path.rename(path.with_suffix(".bad"))
-    except OSError as error:
-        logger.warning("Journal file %s could not be set aside: %s", path, error)
 
 
 def _folder() -> Path:

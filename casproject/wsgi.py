@@ -32,7 +32,7 @@ _handlers = {
 }
 gc.freeze()  # what is loaded by now stays: no use in looking it through, which would stop all requests for it
 nudge.wake()  # for what an earlier process left in the journal
-late_labels.begin()
+late_labels.begin()  # the same for labels
 sweeping.begin()  # and for what its uploads left
 drain.listen()
 process.begin_web()

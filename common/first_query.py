@@ -25,13 +25,16 @@ class _Outage:
     def is_on(self) -> bool:
         return time.monotonic() < self._until
 
-    def spare(self) -> None:
-        """Raise OperationalError while it is on, and let one try when that time is over."""
-        if not self._until:
-            return
+    def refuse(self) -> None:
+        """Raise OperationalError while it is on."""
         if self.is_on():
             raise OperationalError("The database could not be reached a moment ago.")
-        self._until = time.monotonic() + self._pause
+
+    def spare(self) -> None:
+        """The same, but let one try when that time is over."""
+        self.refuse()
+        if self._until:
+            self._until = time.monotonic() + self._pause
 
     def begin(self, taken: float) -> None:
         """A connection could not be made, and that took so many seconds."""

@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-PARTIAL = ".partial"
-
 
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable; raises OSError."""
@@ -21,7 +19,7 @@ def write_durably(path: Path, text: str) -> None:
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         sync_folder(folder.parent)
-    partial = path.with_suffix(PARTIAL)
+    partial = path.with_suffix(".partial")
     with partial.open("w") as file:
         file.write(text)
         file.flush()

@@ -9,10 +9,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from django.db import OperationalError, connection
+from django.db import connection
 
 from common.first_query import outage
 from common.prepared import Insert, insert_all
@@ -178,13 +179,12 @@ def _try_to_commit(tickets: list[Ticket]) -> Exception | None:
             inserts.setdefault(ticket.write, []).append(ticket.row)
         else:
             others.setdefault(ticket.write, []).append(ticket.row)
-    if connection.connection is None and outage.is_on():
-        return OperationalError("The database could not be reached a moment ago.")
     try:
-        if not others and not connection.in_atomic_block:
-            insert_all(inserts)
-            return None
-        with write_transaction():
+        if connection.connection is None:
+            outage.refuse()
+        # Inserts alone need none, but for the savepoint in a caller's.
+        is_needed = others or connection.in_atomic_block
+        with write_transaction() if is_needed else nullcontext():
             insert_all(inserts)
             for write, rows in others.items():
                 write(rows)

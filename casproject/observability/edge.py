@@ -3,7 +3,6 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from typing import Any
 
 from casproject.observability.exchange import CURRENT, Exchange
@@ -100,10 +99,10 @@ _dropped: deque[_Body] = deque()
 
 
 def _close_dropped() -> None:
-    with suppress(IndexError):
-        while True:
-            body = _dropped.popleft()
-            try:
-                body.close()
-            except Exception:
-                logger.exception("An answer that was dropped could not be closed")
+    while _dropped:
+        try:
+            _dropped.popleft().close()
+        except IndexError:
+            return  # another request was faster
+        except Exception:
+            logger.exception("An answer that was dropped could not be closed")
