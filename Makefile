@@ -2,11 +2,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
-PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
-IN_PROCESS := --ignore tests/browser --ignore tests/deploy --ignore tests/devstack --ignore tests/functional
+PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
+IN_PROCESS := --ignore tests/test_types.py --ignore tests/browser --ignore tests/deploy --ignore tests/devstack --ignore tests/functional
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test coverage chaos lint audit format lock screenshots clean
+.PHONY: help run demo test coverage chaos lint style audit format lock screenshots clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -17,7 +17,7 @@ run: $(VENV)/installed ## Start the whole stack on this machine: web, workers, b
 demo: $(VENV)/installed ## Send real files through a running stack and read the events back
 	@exec $(BIN)/python -m devstack.demo
 
-test: lint ## Check and test everything against real servers
+test: style ## Check and test everything against real servers; types are one of the tests
 	@$(BIN)/pytest $(PARALLEL)
 
 coverage: $(VENV)/installed-dev ## How much of the code the tests in one process reach (half as slow again as without)
@@ -26,11 +26,13 @@ coverage: $(VENV)/installed-dev ## How much of the code the tests in one process
 chaos: $(VENV)/installed-dev ## Break what the stack depends on, and count what became of every transfer (an hour)
 	@exec $(BIN)/python -m tests.chaos $(OPTIONS)
 
-lint: $(VENV)/installed-dev ## Lint, check types, check that no migration is missing
+lint: style ## Lint, check types, check that no migration is missing
+	@$(BIN)/mypy .
+
+style: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/bandit --quiet --recursive --severity-level medium --configfile pyproject.toml artifacts audit casproject common people
-	@$(BIN)/mypy .
 	@$(BIN)/python manage.py makemigrations --check --dry-run --settings tests.settings
 
 audit: $(VENV)/installed-dev ## Ask whether a dependency has a known vulnerability (needs the network)

@@ -36,6 +36,7 @@ class Ticket:
         self.write = write
         self.row = row
         self.is_abandoned = False
+        self._deadline = time.monotonic() + PATIENCE
         self._error: BaseException | None = None
         self._pending = threading.Lock()
         self._pending.acquire()
@@ -45,9 +46,9 @@ class Ticket:
         self._error = error
         self._pending.release()
 
-    def wait(self, seconds: float = PATIENCE) -> None:
+    def wait(self) -> None:
         """Return once the row is committed; raise CommitTimeout, or what the database raised."""
-        if not self._pending.acquire(timeout=seconds):
+        if not self._pending.acquire(timeout=max(self._deadline - time.monotonic(), 0)):
             raise CommitTimeout
         self._pending.release()
         if self._error is not None:
@@ -79,15 +80,9 @@ class GroupCommit:
         """
         ticket = Ticket(write, row)
         tickets = [*self._take_deferred(), ticket]
-        if connection.in_atomic_block:
-            _join_transaction(tickets)
-        elif self._is_stuck():
-            self._enqueue(tickets[:-1])
-            raise CommitTimeout
-        else:
-            self._enqueue(tickets)
+        self._send(tickets)
         try:
-            ticket.wait(PATIENCE)
+            ticket.wait()
         except CommitTimeout:
             ticket.is_abandoned = True
             raise
@@ -100,19 +95,22 @@ class GroupCommit:
 
     def flush(self) -> None:
         """Send what the thread has deferred and no `write` has taken along."""
-        tickets = self._take_deferred()
-        if connection.in_atomic_block:
-            _join_transaction(tickets)
-        else:
-            self._enqueue(tickets)
+        self._send(self._take_deferred())
 
     def _take_deferred(self) -> list[Ticket]:
         tickets: list[Ticket] = self._deferred.__dict__.pop("tickets", [])
         return tickets
 
+    def _send(self, tickets: list[Ticket]) -> None:
+        if connection.in_atomic_block:
+            _join_transaction(tickets)
+        elif self._is_stuck():  # nobody waits for what others have waited for in vain
+            for ticket in tickets:
+                ticket.settle(CommitTimeout())
+        elif tickets:
+            self._enqueue(tickets)
+
     def _enqueue(self, tickets: list[Ticket]) -> None:
-        if not tickets:
-            return
         self._queue.put(tickets)
         if self._pid != os.getpid():
             self._start()

@@ -37,7 +37,8 @@ def pytest_configure() -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: the others are run beside them, rather than before them."""
-    longest = ["test_outbox_postgres.py", "test_brokers.py", "test_pages.py"]
+    longest = ["test_outbox_postgres.py", "test_types.py", "test_brokers.py", "test_pages.py", "test_object_stores.py"]
+    longest += ["test_rolling_restart.py", "test_upkeep.py", "test_backup.py"]
     places = {name: place for place, name in enumerate(longest)}
     items.sort(key=lambda item: places.get(item.path.name, len(longest)))
 
@@ -104,13 +105,14 @@ def late_labels_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
 
 @pytest.fixture(autouse=True)
 def write_ahead_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A write-ahead log of the test's own, which no thread takes into the trail behind its back."""
+    """A write-ahead log, and a journal, of the test's own, which no thread takes into the trail behind its back."""
     folder = tmp_path / "write-ahead"
     log = WriteAheadLog()
     monkeypatch.setattr(write_ahead, "_folder", lambda: folder)
     for name, value in (("_log", log), ("append", log.append), ("take_in", log.take_in)):
         monkeypatch.setattr(write_ahead, name, value)
     monkeypatch.setattr(nudge, "wake", lambda: None)
+    monkeypatch.setattr(journal, "_folder", lambda: tmp_path / "journal")
     monkeypatch.setattr(journal, "_held", deque())
     yield folder
     log.close()

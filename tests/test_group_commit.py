@@ -81,14 +81,14 @@ def test_deferred_row_goes_along_with_the_next() -> None:
     ticket = group_commit.defer(insert, "deferred")
     assert names() == set()
     group_commit.write(insert, "written")
-    ticket.wait(30)
+    ticket.wait()
     assert names() == {"deferred", "written"}
 
 
 def test_deferred_row_that_nothing_takes_along_is_flushed() -> None:
     ticket = group_commit.defer(insert, "deferred")
     group_commit.flush()
-    ticket.wait(30)
+    ticket.wait()
     assert names() == {"deferred"}
 
 
@@ -106,16 +106,21 @@ def test_database_that_does_not_answer_is_waited_for_only_so_long(monkeypatch: p
     group.flush()
     assert is_hanging.wait(60)  # else what is given up below may be of its group
     with pytest.raises(CommitTimeout):
-        ticket.wait(0.2)
+        ticket.wait()
+    with pytest.raises(CommitTimeout):
+        group.write(insert, "given up")  # who finds out that nothing is to be had
     began = time.monotonic()
     for _ in range(100):
+        label = group.defer(insert, "given up, too")
         with pytest.raises(CommitTimeout):
             group.write(insert, "given up")
-    assert time.monotonic() - began < 5  # one by one they would have taken ten
+        with pytest.raises(CommitTimeout):
+            label.wait()
+    assert time.monotonic() - began < 5  # one by one they would have taken twenty
     is_back.set()
     monkeypatch.setattr(group_commit, "PATIENCE", 30.0)
-    ticket.wait(30)
     group.write(insert, "after")
+    ticket.wait()
     group.stop()
     assert names() == {"kept for later", "after"}
 

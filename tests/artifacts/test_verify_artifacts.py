@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -25,6 +26,7 @@ from artifacts.scrub_lease import leased
 from artifacts.storage.filesystem import FileSystemStore
 from tests.artifacts.test_scrubbing import label, path_of, put, store
 from tests.factories import digest_of
+from tests.functional.stack import prepared
 from tests.servers import wait_until
 from tests.terminals import Terminal
 
@@ -179,7 +181,7 @@ class Run:
             "CAS_DATA_DIR": str(folder),
             "DATABASE_URL": f"sqlite:///{folder / 'cas.sqlite3'}",
         }
-        self.manage("migrate", "--verbosity", "0")
+        shutil.copy(prepared()[0] / "cas.sqlite3", folder)
         self.manage("create_location", "default", "--folder", str(self.root))
         self.process: subprocess.Popen[str] | None = None
 

@@ -22,13 +22,6 @@ CONTENT = b"some content"
 URL = f"/artifacts/{digest_of(CONTENT)}"
 
 
-@pytest.fixture(autouse=True)
-def _no_journal_left() -> Any:
-    yield
-    for path in journal.pending():
-        path.unlink()
-
-
 @pytest.fixture
 def nudges(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     """One entry a nudge; the thread itself stays asleep."""
@@ -119,12 +112,12 @@ def refuse(*args: object, **kwargs: object) -> None:
 def test_event_that_the_database_refuses_goes_to_the_journal_and_the_upload_succeeds(
     client: Client, location: Location, nudges: list[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "insertion", lambda: refuse)
-    assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
+    with monkeypatch.context() as gone:
+        gone.setattr(keeping, "insertion", lambda: refuse)
+        assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
     assert Artifact.objects.count() == 1
     assert len(journal.pending()) == 1
     assert len(nudges) == 1
-    monkeypatch.undo()
     assert journal.take_in() == 1
     assert AuditEvent.objects.get().digest == digest_of(CONTENT).hex
 

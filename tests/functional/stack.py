@@ -67,7 +67,7 @@ class LiveStack:
 
     def prepare(self) -> None:
         """Keys, database, location, stream."""
-        template, made = _prepared()
+        template, made = prepared()
         shutil.copytree(template, self.folder, dirs_exist_ok=True)
         self.environment |= {name: value.replace(str(template), str(self.folder)) for name, value in made.items()}
         commands = [["create_location", "default", "--folder", str(self.root)]]
@@ -191,7 +191,7 @@ class LiveStack:
 
 
 @cache
-def _prepared() -> tuple[Path, dict[str, str]]:
+def prepared() -> tuple[Path, dict[str, str]]:
     """Keys, their settings, and a migrated SQLite database: made once, and copied for each stack."""
     folder = Path(tempfile.mkdtemp(prefix="cas-stack-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

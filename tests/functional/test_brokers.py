@@ -23,9 +23,10 @@ class Broker(Protocol):
     def stop(self) -> None: ...
 
 
-@pytest.fixture(params=[BrokerServer, RabbitServer], ids=["Redis", "RabbitMQ"])
-def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
-    server: Broker = request.param(tmp_path / "broker")
+@pytest.fixture(scope="module", params=[BrokerServer, RabbitServer], ids=["Redis", "RabbitMQ"])
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """Shared by the module's tests: whoever stops it starts it again."""
+    server: Broker = request.param(tmp_path_factory.mktemp("broker"))
     try:
         server.start()
         yield server
@@ -76,8 +77,9 @@ def test_nudge_reaches_a_worker_also_after_one_of_them_was_restarted(stack: Live
 
 
 def test_doctor_sees_the_broker(stack: LiveStack, broker: Broker) -> None:
-    assert "ok    broker: connected to" in stack.manage("doctor")
-    assert "guest:" not in stack.manage("doctor")
+    found = stack.manage("doctor")
+    assert "ok    broker: connected to" in found
+    assert "guest:" not in found
 
 
 def test_broker_that_is_away_fails_no_transfer_and_the_sweep_publishes_when_it_is_back(
