@@ -1,7 +1,8 @@
 """Labels that the database did not take with their upload: a file each under CAS_DATA_DIR/labels until it does.
 
-So an upload keeps its name though it came while the database was away. A thread of the process that wrote them, and
-of the next one, tries again; it lives only while something waits.
+So an upload keeps its name though it came while the database was away. The files are not synced: what the machine can
+take along, going down in that time, is a name, which the synced event has too. A thread of the process that wrote them,
+and of the next one, tries again; it lives only while something waits.
 """
 
 import json
@@ -18,7 +19,7 @@ from django.db import connections
 
 from artifacts import labels
 from artifacts.models import Location
-from common.folders import write_durably
+from common.folders import write_whole
 from common.waiting_files import take_in_each
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def keep(location: Location, digest: str, size_bytes: int, file_name: str, store
     """Keep a label for later. Nothing is raised: without it the artifact is stored all the same, and has no name."""
     label = LateLabel(location.pk, digest, size_bytes, file_name, stored_at.isoformat())
     try:
-        write_durably(_folder() / f"{stored_at.timestamp():.6f}-{uuid4()}.json", json.dumps(asdict(label)))
+        write_whole(_folder() / f"{stored_at.timestamp():.6f}-{uuid4()}.json", json.dumps(asdict(label)))
     except OSError:
         logger.exception("The label of artifact %s was lost: %s", digest, label)
     else:

@@ -1,4 +1,7 @@
-"""Where events wait that the database could not take: one file each, as in a Maildir, under CAS_DATA_DIR/journal."""
+"""Where events wait that neither the database nor the write-ahead log could take, and acts of people.
+
+One synced file each, as in a Maildir, under CAS_DATA_DIR/journal.
+"""
 
 import json
 import logging

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.conf import settings
 
-from audit import journal, nudge
+from audit import journal, nudge, write_ahead
 from audit.act_events import ActEvent
 from audit.events import Event
 from audit.models import insertion
@@ -16,16 +16,28 @@ logger = logging.getLogger(__name__)
 
 
 def keep(event: Event | ActEvent, row: list[Any]) -> None:
-    """Insert the event's row, in a transaction with others, or give the event to the journal; wake the worker.
+    """Insert the event's row, in a transaction with others, or keep the event in a file; wake the worker.
 
     Inside a transaction the event becomes part of it. Nothing that a database does is raised.
     """
     try:
         group_commit.write(insertion(), row)
     except Exception as error:  # noqa: BLE001  (whatever it is, the event must not be lost; its id keeps it from being two)
-        logger.warning("The database did not take audit event %s; it goes to the journal: %r", event.event_id, error)
-        after_commit(lambda: journal.append(event))
+        logger.warning("The database did not take audit event %s; it waits in a file: %r", event.event_id, error)
+        after_commit(lambda: _keep_in_file(event))
         after_commit(nudge.wake)
         return
     if settings.NATS_URL:
         after_commit(nudge.wake)
+
+
+def _keep_in_file(event: Event | ActEvent) -> None:
+    """Durably: a transfer's in the log that many share, with one flush of the disk; else in one of its own."""
+    if isinstance(event, Event):
+        try:
+            write_ahead.append_durably(event)
+        except OSError as error:
+            logger.warning("The write-ahead log did not take audit event %s: %r", event.event_id, error)
+        else:
+            return
+    journal.append(event)

@@ -1,8 +1,9 @@
-"""Where a download's event is kept while its last piece goes out: appended to a file of the process, not yet synced.
+"""Where an event is kept that does not go into the trail at once: appended to a file of the process.
 
-What was written outlives the process, whatever kills it, and neither fsync nor database is waited for. A moment
-later the events go into the trail, many in one transaction. Only the machine itself, going down in that moment,
-can take them along.
+A download's, while its last piece goes out: it is not synced, so that neither disk nor database is waited for. What
+was written outlives the process, whatever kills it; only the machine itself, going down, can take it along. And an
+upload's that the database did not take: that is synced. A moment later, or once the database is back, the events go
+into the trail, many in one transaction.
 """
 
 import fcntl
@@ -21,6 +22,7 @@ from audit import journal
 from audit.event_rows import row_of
 from audit.events import Event
 from audit.models import AuditEvent, State
+from common.folders import sync_folder
 from common.transactions import write_transaction
 
 logger = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class WriteAheadLog:
         self._descriptor: int | None = None
         self.path = Path()
         self._size = 0  # bytes
+        self._is_named_durably = False
         self._events: list[Event] = []
         self._is_remembered = True
 
@@ -54,21 +57,44 @@ class WriteAheadLog:
 
     def append(self, event: Event) -> None:
         """Write one event; raises OSError."""
-        line = f"{journal.json_of(event)}\n".encode()
+        line = _line_of(event)
         with self._lock:
-            descriptor = self._descriptor or self._open()
-            if os.write(descriptor, line) != len(line):
-                os.ftruncate(descriptor, self._size)
-                raise OSError(f"{self.path} took only a part of an event.")
-            self._size += len(line)
-            if len(self._events) < REMEMBERED:
-                self._events.append(event)
-            else:
-                self._is_remembered = False
+            self._write(event, line)
+
+    def append_durably(self, event: Event) -> None:
+        """Write one event and sync it, outside of the lock: those who do so at once share a flush. Raises OSError."""
+        line = _line_of(event)
+        with self._lock:
+            log = self._write(event, line)
+            self._sync_name()
+            descriptor = os.dup(log)  # which may be closed before it is synced
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _write(self, event: Event, line: bytes) -> int:
+        descriptor = self._descriptor or self._open()
+        if os.write(descriptor, line) != len(line):
+            os.ftruncate(descriptor, self._size)
+            raise OSError(f"{self.path} took only a part of an event.")
+        self._size += len(line)
+        if len(self._events) < REMEMBERED:
+            self._events.append(event)
+        else:
+            self._is_remembered = False
+        return descriptor
+
+    def _sync_name(self) -> None:
+        if not self._is_named_durably:
+            sync_folder(self.path.parent)
+            self._is_named_durably = True
 
     def _open(self) -> int:
         folder = _folder()
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            sync_folder(folder.parent)
         self.path = folder / f"{time.time_ns()}-{os.getpid()}.log"
         # Locked before it has the name by which others find it: they would take it for one left behind.
         unlocked = self.path.with_suffix(".new")
@@ -170,6 +196,10 @@ def _events_of(path: Path) -> Iterable[Event]:
             logger.critical("The write-ahead log holds what is no event: %r", line)
 
 
+def _line_of(event: Event) -> bytes:
+    return f"{journal.json_of(event)}\n".encode()
+
+
 def _folder() -> Path:
     folder: Path = settings.CAS_DATA_DIR / "write-ahead"
     return folder
@@ -177,4 +207,5 @@ def _folder() -> Path:
 
 _log = WriteAheadLog()
 append = _log.append
+append_durably = _log.append_durably
 take_in = _log.take_in

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from django.db import connection
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connection
 
 from common.first_query import outage
 from common.prepared import Insert, insert_all
@@ -161,12 +161,24 @@ def _commit(tickets: list[Ticket]) -> None:
     if error is not None and not connection.is_usable():
         connection.close()  # lost since the last group, perhaps long ago
         error = _try_to_commit(tickets)
-    if error is not None and len(tickets) > 1 and connection.is_usable() and "locked" not in str(error):
-        for ticket in tickets:  # one row that no database would take must not take others with it
-            ticket.settle(_try_to_commit([ticket]))
-        return
+    parts = [tickets] if error is None else _parts(tickets, error)
+    for part in parts:  # what is refused must not take others with it
+        if len(parts) > 1:
+            error = _try_to_commit(part)
+        for ticket in part:
+            ticket.settle(error)
+
+
+def _parts(tickets: list[Ticket], error: Exception) -> list[list[Ticket]]:
+    """What is to be tried on its own: each row, or, where it is no row that is refused, what goes into one table."""
+    if not connection.is_usable() or "locked" in str(error):
+        return [tickets]
+    if isinstance(error, DataError | IntegrityError) or not isinstance(error, DatabaseError | InterfaceError):
+        return [[ticket] for ticket in tickets]
+    parts: dict[Write, list[Ticket]] = {}
     for ticket in tickets:
-        ticket.settle(error)
+        parts.setdefault(ticket.write, []).append(ticket)
+    return list(parts.values())
 
 
 def _try_to_commit(tickets: list[Ticket]) -> Exception | None:

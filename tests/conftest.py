@@ -109,8 +109,9 @@ def write_ahead_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     folder = tmp_path / "write-ahead"
     log = WriteAheadLog()
     monkeypatch.setattr(write_ahead, "_folder", lambda: folder)
-    for name, value in (("_log", log), ("append", log.append), ("take_in", log.take_in)):
-        monkeypatch.setattr(write_ahead, name, value)
+    monkeypatch.setattr(write_ahead, "_log", log)
+    for name in ("append", "append_durably", "take_in"):
+        monkeypatch.setattr(write_ahead, name, getattr(log, name))
     monkeypatch.setattr(nudge, "wake", lambda: None)
     monkeypatch.setattr(journal, "_folder", lambda: tmp_path / "journal")
     monkeypatch.setattr(journal, "_held", deque())

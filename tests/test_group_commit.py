@@ -153,3 +153,21 @@ def test_row_that_no_thread_can_be_had_for_is_told_of_and_waits_for_one(monkeypa
     group.write(insert, "second")
     group.stop()
     assert "second" in names()
+
+
+def test_what_one_table_does_not_take_is_not_tried_row_by_row_and_keeps_no_other_table_from_its_rows() -> None:
+    calls: list[int] = []
+
+    def refuse(rows: Sequence[str]) -> None:
+        calls.append(len(rows))
+        raise OperationalError("no such table")
+
+    refused = [group_commit.defer(refuse, f"row {number}") for number in range(5)]
+    taken = group_commit.defer(insert, "taken")
+    group_commit.flush()
+    taken.wait()
+    for ticket in refused:
+        with pytest.raises(OperationalError):
+            ticket.wait()
+    assert calls == [5, 5]
+    assert names() == {"taken"}

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from django.conf import settings
 
+from artifacts import late_labels
 from audit import journal, write_ahead
 from casproject.doctor.findings import Finding, ok, warn
 from casproject.doctor.locations import free_space
@@ -27,9 +28,9 @@ def examine_folder() -> Iterator[Finding]:
 
 def examine_journal() -> Iterator[Finding]:
     """Raises OSError."""
-    waiting, left = len(journal.pending()), len(write_ahead.left_behind())
-    if waiting or left:
-        text = f"{waiting} events and {left} logs of ended processes wait to be taken into the trail"
+    waiting, left, labels = len(journal.pending()), len(write_ahead.left_behind()), len(late_labels.pending())
+    if waiting or left or labels:
+        text = f"{waiting} events, {left} logs of events and {labels} labels of uploads wait to be taken in"
         yield warn(JOURNAL, text, "They are once the database answers, by a web server or worker on this machine.")
     else:
         yield ok(JOURNAL, "nothing waits outside of the database")

@@ -1,6 +1,7 @@
 """What is asked of the database and the data folder when metrics are read, rather than counted."""
 
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import django.db
 from django.db.models import Max
 from django.utils import timezone
 
+from artifacts import late_labels
 from artifacts.models import Location, Scrub
 from audit import journal, write_ahead
 from audit.delivery import delivery_now
@@ -48,9 +50,24 @@ def _of_files() -> Iterator[Gauge]:
     )
     yield Gauge(
         "cas_write_ahead_bytes",
-        "Size of downloads' audit events that are written ahead and not in the trail yet.",
+        "Size of audit events in the write-ahead log that are not in the trail yet.",
         {(): sum(map(_size, write_ahead.segments()))},
     )
+    yield Gauge(
+        "cas_oldest_waiting_event_seconds",
+        "Age of the oldest file of audit events that are not in the trail yet; 0 when there is none.",
+        {(): max(map(_age, [*journal.pending()[:1], *write_ahead.segments()[:1]]), default=0)},
+    )
+    yield Gauge(
+        "cas_waiting_labels",
+        "Labels of uploads, in files, which the database did not take yet.",
+        {(): len(late_labels.pending())},
+    )
+
+
+def _age(path: Path) -> float:
+    nanoseconds = path.name.split("-")[0]  # both begin with when they were made
+    return max(time.time() - int(nanoseconds) / 1e9, 0) if nanoseconds.isdecimal() else 0
 
 
 def _size(path: Path) -> int:

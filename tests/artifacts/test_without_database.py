@@ -17,7 +17,7 @@ from artifacts import labels, late_labels, locations
 from artifacts.block_hashes import HASHED_BLOCK
 from artifacts.models import Artifact, Location
 from artifacts.tokens import DOWNLOADER
-from audit import intake, journal
+from audit import intake, write_ahead
 from audit.models import AuditEvent
 from common import first_query, group_commit
 from tests.artifacts.test_errors import assert_problem
@@ -29,11 +29,6 @@ LARGE = bytes(HASHED_BLOCK + 5)
 TABLES = ("artifacts_artifact", "artifacts_location", "audit_auditevent")
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _own_journal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(journal, "_folder", lambda: tmp_path / "journal")
 
 
 def url(content: bytes) -> str:
@@ -298,7 +293,7 @@ def test_events_and_labels_do_not_wait_for_what_cannot_be_reached(client: Client
     connection.close()
     first_query.outage.begin(0)
     assert put(client, OTHER, "name.txt") == (201, False)
-    assert len(journal.pending()) == len(late_labels.pending()) == 1
+    assert len(write_ahead.segments()) == len(late_labels.pending()) == 1
     first_query.outage.end()
     assert (intake.take_in(), late_labels.take_in()) == (1, 1)
 

@@ -10,7 +10,7 @@ from django.test import Client
 from artifacts import locations
 from artifacts.models import Artifact, Location
 from artifacts.tokens import DOWNLOADER
-from audit import intake, journal, keeping, nudge
+from audit import intake, journal, keeping, nudge, write_ahead
 from audit.models import AuditEvent
 from common import group_commit
 from tests.factories import bearer, digest_of
@@ -24,8 +24,7 @@ postgres_only = pytest.mark.skipif(connection.vendor != "postgresql", reason="SQ
 
 
 @pytest.fixture(autouse=True)
-def _own_journal_and_no_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(journal, "_folder", lambda: tmp_path / "journal")
+def _no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nudge, "wake", lambda: None)
 
 
@@ -120,7 +119,7 @@ def test_connection_that_the_server_ended_in_between_costs_nothing(client: Clien
             WHERE datname = current_database() AND pid <> pg_backend_pid()
         """)
     assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
-    assert journal.pending() == []
+    assert write_ahead.segments() == journal.pending() == []
     assert AuditEvent.objects.count() == Artifact.objects.count() == 2
 
 

@@ -13,7 +13,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 from artifacts.models import Artifact, Location
 from artifacts.signals import artifact_downloaded, artifact_uploaded
 from artifacts.tokens import DOWNLOADER
-from audit import intake, journal, keeping, nudge, receivers
+from audit import intake, journal, keeping, nudge, receivers, write_ahead
 from audit.models import AuditEvent
 from common import group_commit
 from tests.factories import ORGANIZATION, bearer, digest_of
@@ -109,27 +109,27 @@ def refuse(*args: object, **kwargs: object) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_event_that_the_database_refuses_goes_to_the_journal_and_the_upload_succeeds(
+def test_event_that_the_database_refuses_waits_in_a_file_and_the_upload_succeeds(
     client: Client, location: Location, nudges: list[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as gone:
         gone.setattr(keeping, "insertion", lambda: refuse)
         assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
     assert Artifact.objects.count() == 1
-    assert len(journal.pending()) == 1
+    assert len(write_ahead.segments()) == 1
     assert len(nudges) == 1
-    assert journal.take_in() == 1
+    assert intake.take_in() == 1
     assert AuditEvent.objects.get().digest == digest_of(CONTENT).hex
 
 
 @pytest.mark.django_db(transaction=True)
-def test_event_of_an_upload_that_was_not_recorded_is_not_journaled(
+def test_event_of_an_upload_that_was_not_recorded_waits_nowhere(
     nudges: list[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeping, "insertion", lambda: refuse)
     with pytest.raises(RuntimeError):
         upload_that_fails_later()
-    assert journal.pending() == []
+    assert write_ahead.segments() == journal.pending() == []
 
 
 @pytest.mark.django_db(transaction=True)
@@ -145,11 +145,28 @@ def test_download_without_a_database_waits_in_the_write_ahead_log(
     assert AuditEvent.objects.get().action == "CASArtifactDownloaded"
 
 
+def fill_disk(event: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
 @pytest.mark.django_db(transaction=True)
-def test_full_disk_under_the_journal_does_not_fail_the_upload(
+def test_event_that_no_log_takes_goes_to_the_journal(
+    client: Client, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_ahead, "append_durably", fill_disk)
+    with monkeypatch.context() as gone:
+        gone.setattr(keeping, "insertion", lambda: refuse)
+        assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
+    assert len(journal.pending()) == 1
+    assert intake.take_in() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_full_disk_does_not_fail_the_upload(
     client: Client, location: Location, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(keeping, "insertion", lambda: refuse)
+    monkeypatch.setattr(write_ahead, "append_durably", fill_disk)
     monkeypatch.setattr(journal, "_folder", lambda: project_settings.CAS_DATA_DIR / "keys" / "token-public.pem" / "x")
     assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
     critical = [record.getMessage() for record in caplog.records if record.levelname == "CRITICAL"]
@@ -167,18 +184,18 @@ def test_each_event_has_an_id_of_its_own() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_event_is_journaled_no_sooner_than_its_upload_is_committed(
+def test_event_waits_in_a_file_no_sooner_than_its_upload_is_committed(
     nudges: list[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeping, "insertion", lambda: refuse)
     with transaction.atomic():
         artifact_uploaded.send(sender=Artifact, **values())
-        assert (len(journal.pending()), len(nudges)) == (0, 0)
-    assert (len(journal.pending()), len(nudges)) == (1, 1)
+        assert (write_ahead.segments(), nudges) == ([], [])
+    assert (len(write_ahead.segments()), len(nudges)) == (1, 1)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_skipped_upload_and_download_that_the_database_does_not_audit_succeed_and_are_journaled(
+def test_skipped_upload_and_download_that_the_database_does_not_audit_succeed_and_wait(
     client: Client, location: Location, nudges: list[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.put(f"{URL}?filename=a.txt", CONTENT, headers=bearer())
@@ -204,7 +221,7 @@ def test_transfer_that_is_not_audited_succeeds(claims: dict[str, Any], client: C
     answer = client.get(URL, headers=bearer(DOWNLOADER, **claims))
     assert answer.getvalue() == CONTENT
     assert not AuditEvent.objects.exists()
-    assert journal.pending() == []
+    assert write_ahead.segments() == journal.pending() == []
 
 
 @pytest.mark.django_db

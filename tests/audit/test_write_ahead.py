@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,43 @@ def test_events_that_the_database_refused_are_synced_and_taken_in_later(
     assert intake.take_in() == 2
     assert AuditEvent.objects.count() == 2
     assert segments(write_ahead_folder) == []
+
+
+@pytest.mark.django_db
+def test_event_that_must_not_be_lost_is_synced_and_so_is_the_name_of_its_file(
+    write_ahead_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    sync, sync_data = os.fsync, os.fdatasync
+
+    def note(sync: Callable[[int], None], descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", partial(note, sync))
+    monkeypatch.setattr(os, "fdatasync", partial(note, sync_data))
+    write_ahead.append(make_event())
+    assert synced == [write_ahead_folder.parent.name]  # the folder itself is new
+    for _ in range(2):
+        write_ahead.append_durably(make_event())
+    [segment] = segments(write_ahead_folder)
+    assert synced[1:] == ["write-ahead", segment.name, segment.name]
+    assert write_ahead.take_in() == 3
+
+
+@pytest.mark.django_db
+def test_segment_may_be_taken_in_before_it_is_synced(write_ahead_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync = os.fdatasync
+
+    def sync_late(descriptor: int) -> None:
+        assert write_ahead.take_in() == 1
+        write_ahead.append(make_event())  # a file that may have the number that was free
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", sync_late)
+    write_ahead.append_durably(make_event())
+    assert write_ahead.take_in() == 1
+    assert AuditEvent.objects.count() == 2
 
 
 @pytest.mark.django_db

@@ -1,5 +1,6 @@
 """`/metrics`: what it says, in which form, and to whom."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from pytest_django import Settings
 
 from artifacts.models import Location, Scrub
+from audit import journal, write_ahead
 from audit.metrics import count_batch
 from casproject.checks import check_metrics
 from casproject.observability import process
 from common.metrics import METRICS
+from tests.factories import make_event
 from tests.prometheus import promtool
 
 pytestmark = pytest.mark.django_db
@@ -85,7 +88,7 @@ def test_database_that_is_away_takes_only_its_own_figures(client: Client) -> Non
     with connection.execute_wrapper(refuse):
         shown = values(read(client))
     assert shown["cas_database_up"] == 0
-    assert "cas_journal_events" in shown
+    assert {"cas_journal_events", "cas_waiting_labels"} < shown.keys()
     assert "cas_seal_lag_seconds" not in shown
     assert values(read(client))["cas_database_up"] == 1
 
@@ -147,3 +150,12 @@ def test_wrong_settings_stop_the_start(settings: Settings) -> None:
     settings.CAS_METRICS_ALLOW = ["everybody"]
     settings.CAS_METRICS_TOKEN = "short"
     assert found() == ["casproject.E010", "casproject.E011"]
+
+
+def test_age_of_what_waits_is_that_of_the_oldest_file(client: Client, tmp_path: Path) -> None:
+    name = "cas_oldest_waiting_event_seconds"
+    assert values(read(client))[name] == 0
+    begun = time.time()
+    write_ahead.append(make_event())
+    journal.append(make_event(timestamp_ns=int((begun - 100) * 1e9)))
+    assert 100 <= values(read(client))[name] <= 100 + time.time() - begun

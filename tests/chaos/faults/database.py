@@ -13,8 +13,6 @@ TABLES = (TABLE, "artifacts_artifact", "artifacts_location")
 class DatabaseLocked(Fault):
     """Another process holds the write lock: SQLite's (BEGIN IMMEDIATE), or the trail's table on PostgreSQL."""
 
-    is_timed = False
-
     @contextmanager
     def fault(self, world: World) -> Iterator[None]:
         with world.database.connect() as connection:
@@ -29,8 +27,6 @@ class DatabaseLocked(Fault):
 
 class DatabaseReadOnly(Fault):
     """The database is readable and takes no rows: a setting of PostgreSQL's, triggers on SQLite's tables."""
-
-    is_timed = False
 
     @contextmanager
     def fault(self, world: World) -> Iterator[None]:
@@ -61,8 +57,6 @@ class DatabaseReadOnly(Fault):
 class DatabaseGone(Fault):
     """PostgreSQL is down; SQLite's tables are not there."""
 
-    is_timed = False
-
     @contextmanager
     def fault(self, world: World) -> Iterator[None]:
         if world.postgres:
@@ -79,8 +73,6 @@ class DatabaseGone(Fault):
 
 class TrailGone(Fault):
     """The trail's table alone is not there: transfers go on, events wait."""
-
-    is_timed = False
 
     @contextmanager
     def fault(self, world: World) -> Iterator[None]:

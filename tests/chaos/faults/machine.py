@@ -56,30 +56,39 @@ class ClockSteppedBack(_ClockStepped):
 
 
 class JournalDiskFull(Fault):
-    """No byte can be written to the journal, and the database is locked, so that events have to go there."""
-
-    is_timed = False
+    """No byte can be written where events wait, and the database is locked, so that they have to go there."""
 
     @contextmanager
     def prepared(self, world: World) -> Iterator[None]:
-        folder = world.stack.folder / "journal"
-        folder.mkdir(exist_ok=True)
-        command = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise Unavailable(f"a file system cannot be mounted: {done.stderr.strip()}")
-        try:
+        with ExitStack() as mounted:
+            for folder in self._folders(world):
+                mounted.enter_context(_small_disk(folder))
             yield
-        finally:
-            subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
     @contextmanager
     def fault(self, world: World) -> Iterator[None]:
-        ballast = world.stack.folder / "journal" / "ballast"
-        with suppress(OSError), ballast.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
-        with ExitStack() as locked:
-            locked.enter_context(DatabaseLocked().fault(world))
+        ballasts = [folder / "ballast" for folder in self._folders(world)]
+        for ballast in ballasts:
+            with suppress(OSError), ballast.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+        with DatabaseLocked().fault(world):
             yield
-        ballast.unlink()
+        for ballast in ballasts:
+            ballast.unlink()
+
+    def _folders(self, world: World) -> list[Path]:
+        return [world.stack.folder / name for name in ("journal", "write-ahead")]
+
+
+@contextmanager
+def _small_disk(folder: Path) -> Iterator[None]:
+    folder.mkdir(exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Unavailable(f"a file system cannot be mounted: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
