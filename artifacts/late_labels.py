@@ -1,8 +1,8 @@
 """Labels that the database did not take with their upload: a file each under CAS_DATA_DIR/labels until it does.
 
-So an upload keeps its name though it came while the database was away. The files are not synced: what the machine can
-take along, going down in that time, is a name, which the synced event has too. A thread of the process that wrote them,
-and of the next one, tries again; it lives only while something waits.
+So an upload keeps its name though it came while the database was away. A name alone is not worth a flush of the disk:
+the machine, going down, may take it along. A thread of the process that wrote them, and of the next one, tries again;
+it lives only while something waits.
 """
 
 import json
@@ -19,7 +19,7 @@ from django.db import connections
 
 from artifacts import labels
 from artifacts.models import Location
-from common.folders import write_whole
+from common.folders import write_durably, write_whole
 from common.waiting_files import take_in_each
 
 logger = logging.getLogger(__name__)
@@ -38,11 +38,17 @@ class LateLabel:
     stored_at: str
 
 
-def keep(location: Location, digest: str, size_bytes: int, file_name: str, stored_at: datetime) -> None:
-    """Keep a label for later. Nothing is raised: without it the artifact is stored all the same, and has no name."""
+def keep(
+    location: Location, digest: str, size_bytes: int, file_name: str, stored_at: datetime, *, is_replacing: bool = False
+) -> None:
+    """Keep a label for later; synced where it takes away a mark, without which the artifact would not be served.
+
+    Nothing is raised: without it the artifact is stored all the same.
+    """
     label = LateLabel(location.pk, digest, size_bytes, file_name, stored_at.isoformat())
     try:
-        write_whole(_folder() / f"{stored_at.timestamp():.6f}-{uuid4()}.json", json.dumps(asdict(label)))
+        write = write_durably if is_replacing else write_whole
+        write(_folder() / f"{stored_at.timestamp():.6f}-{uuid4()}.json", json.dumps(asdict(label)))
     except OSError:
         logger.exception("The label of artifact %s was lost: %s", digest, label)
     else:

@@ -157,7 +157,7 @@ def commit(
         outcome = Uploaded(reader.digest, reader.size, file_name, skipped=False)
         if before_event:
             before_event(outcome)
-        _record_stored(grant, location, outcome, hasher, event_id)
+        _record_stored(grant, location, outcome, hasher, event_id, is_replacing=stored is not None)
         return outcome
     # Else it was there, or a twin upload was placed first, perhaps over what was found corrupt.
     twin = stored if is_there else find_stored(location, reader.digest)
@@ -318,14 +318,20 @@ def check_length(length: int | None, limit: int) -> None:
 
 
 def _record_stored(
-    grant: Grant, location: Location, outcome: Uploaded, hasher: BlockHasher, event_id: UUID | None
+    grant: Grant,
+    location: Location,
+    outcome: Uploaded,
+    hasher: BlockHasher,
+    event_id: UUID | None,
+    *,
+    is_replacing: bool,
 ) -> None:
     digest, size, file_name = outcome.digest, outcome.size_bytes, outcome.file_name
     stored_at = timezone.now()
     ticket = labels.put(location, digest, size, file_name, stored_at, hasher.hashes if size > HASHED_BLOCK else [])
     _send(artifact_uploaded, grant, digest, size, file_name, event_id)
     if not _is_recorded(ticket, digest):
-        late_labels.keep(location, digest.hex, size, file_name, stored_at)
+        late_labels.keep(location, digest.hex, size, file_name, stored_at, is_replacing=is_replacing)
 
 
 def record_skipped(
@@ -349,8 +355,9 @@ def record_skipped(
     if before_event:
         before_event(outcome)
     _send(artifact_deduplicated, grant, stored.digest, stored.size_bytes, outcome.file_name, event_id)
-    if ticket:
-        _is_recorded(ticket, stored.digest)
+    if ticket and not _is_recorded(ticket, stored.digest):
+        found = stored.object
+        late_labels.keep(stored.location, stored.digest.hex, found.size_bytes, outcome.file_name, found.modified_at)
     return outcome
 
 

@@ -35,14 +35,15 @@ def append(event: Event | ActEvent) -> None:
     What memory keeps goes into the trail, or to a file, as soon as either takes it, if the process lives until then.
     """
     try:
-        _write(event)
+        write(event)
     except OSError:
         logger.critical("The journal did not take this audit event: %s", json_of(event), exc_info=True)
         if len(_held) < HELD:
             _held.append(event)
 
 
-def _write(event: Event | ActEvent) -> None:
+def write(event: Event | ActEvent) -> None:
+    """Write the event durably; raises OSError."""
     write_durably(_folder() / f"{event.timestamp_ns}-{event.event_id}.json", json_of(event))
 
 
@@ -75,7 +76,7 @@ def _take_in_held() -> int:
             logger.exception("Audit event %s, which only the log has, could never be kept", event.event_id)
         except django.db.Error:
             try:
-                _write(event)
+                write(event)
             except OSError:
                 _held.appendleft(event)
                 break

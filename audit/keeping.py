@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+import django.db
 from django.conf import settings
 
 from audit import journal, nudge, write_ahead
@@ -24,15 +25,17 @@ def keep(event: Event | ActEvent, row: list[Any]) -> None:
         group_commit.write(insertion(), row)
     except Exception as error:  # noqa: BLE001  (whatever it is, the event must not be lost; its id keeps it from being two)
         logger.warning("The database did not take audit event %s; it waits in a file: %r", event.event_id, error)
-        after_commit(lambda: _keep_in_file(event))
+        # One that no database would take must not be in a file with others.
+        append = journal.append if isinstance(error, django.db.DataError) else _append
+        after_commit(lambda: append(event))
         after_commit(nudge.wake)
         return
     if settings.NATS_URL:
         after_commit(nudge.wake)
 
 
-def _keep_in_file(event: Event | ActEvent) -> None:
-    """Durably: a transfer's in the log that many share, with one flush of the disk; else in one of its own."""
+def _append(event: Event | ActEvent) -> None:
+    """A transfer's to the log that many share, with one flush of the disk; else to a file of its own."""
     if isinstance(event, Event):
         try:
             write_ahead.append_durably(event)

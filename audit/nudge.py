@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 INTERVAL = 0.2  # seconds between two nudges; the first of a burst goes at once
 PAUSE = 1.0  # seconds to leave a broker alone that failed
-JOURNAL_INTERVAL = 5.0  # seconds between two tries to empty the journal
+JOURNAL_INTERVAL = 5.0  # seconds between two tries to take in what waits in files
 EXPIRES = 30  # seconds after which a nudge nobody took is worthless: the sweep has long been there
 
 

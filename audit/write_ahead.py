@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -65,10 +65,11 @@ class WriteAheadLog:
         """Write one event and sync it, outside of the lock: those who do so at once share a flush. Raises OSError."""
         line = _line_of(event)
         with self._lock:
-            log = self._write(event, line)
-            self._sync_name()
-            descriptor = os.dup(log)  # which may be closed before it is synced
+            descriptor = os.dup(self._write(event, line))  # which may be closed before it is synced
+            path, is_named = self.path, self._is_named_durably
         try:
+            if not is_named:
+                self._sync_name(path)
             os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
@@ -85,16 +86,16 @@ class WriteAheadLog:
             self._is_remembered = False
         return descriptor
 
-    def _sync_name(self) -> None:
-        if not self._is_named_durably:
-            sync_folder(self.path.parent)
-            self._is_named_durably = True
+    def _sync_name(self, path: Path) -> None:
+        for folder in (path.parent, path.parent.parent):
+            sync_folder(folder)
+        with self._lock:
+            if self.path == path:
+                self._is_named_durably = True
 
     def _open(self) -> int:
         folder = _folder()
-        if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            sync_folder(folder.parent)
+        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{time.time_ns()}-{os.getpid()}.log"
         # Locked before it has the name by which others find it: they would take it for one left behind.
         unlocked = self.path.with_suffix(".new")
@@ -128,16 +129,14 @@ class WriteAheadLog:
             events, is_remembered = self._events, self._is_remembered
             self._forget()
         try:
-            if not is_remembered:
-                events = list(_events_of(path))
-            _insert(events)
+            taken = _insert(events) if is_remembered else _insert_all_of(path)
             path.unlink()
         except BaseException:
             os.fsync(descriptor)
             raise
         finally:
             os.close(descriptor)
-        return len(events)
+        return taken
 
 
 def segments() -> list[Path]:
@@ -169,14 +168,29 @@ def take_in_left_behind() -> int:
 def _take_in_file(path: Path) -> int:
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        events = list(_events_of(path))
-        _insert(events)
+        taken = _insert_all_of(path)
         path.unlink()
-    return len(events)
+    return taken
 
 
-def _insert(events: Iterable[Event]) -> None:
-    state = State.of_new_events()
+def _insert_all_of(path: Path) -> int:
+    """Return how many events there were; what is none is set aside, for a version that knows it or for a person."""
+    strange: list[bytes] = []
+    with path.open("rb") as file:
+        taken = _insert(_events_in(file, strange))
+    if strange:
+        aside = path.with_suffix(".bad")
+        aside.touch(mode=0o600)
+        with aside.open("wb") as file:
+            file.writelines(strange)
+            file.flush()
+            os.fsync(file.fileno())
+    return taken
+
+
+def _insert(events: Iterable[Event]) -> int:
+    """Return how many; raises django.db.Error, and OSError when the journal must take one and does not."""
+    state, taken = State.of_new_events(), 0
     remaining = iter(events)
     while batch := list(islice(remaining, BATCH)):
         try:
@@ -184,16 +198,19 @@ def _insert(events: Iterable[Event]) -> None:
                 AuditEvent.insert([row_of(event, state) for event in batch])
         except django.db.DataError:
             for event in batch:  # the journal knows how to set aside the one that no database would take
-                journal.append(event)
+                journal.write(event)
+        taken += len(batch)
+    return taken
 
 
-def _events_of(path: Path) -> Iterable[Event]:
-    for line in path.read_bytes().splitlines(keepends=True):
+def _events_in(lines: Iterable[bytes], strange: list[bytes]) -> Iterator[Event]:
+    for line in lines:
         try:
-            if line.endswith(b"\n"):  # else its process was killed before it was whole, and its download with it
+            if line.endswith(b"\n"):  # else its process was killed before it was whole, and its transfer with it
                 yield journal.event_of(line)
         except journal.NoEventError:
             logger.critical("The write-ahead log holds what is no event: %r", line)
+            strange.append(line)
 
 
 def _line_of(event: Event) -> bytes:

@@ -31,7 +31,7 @@ _handlers = {
     "uploads": _cross_origin,
 }
 gc.freeze()  # what is loaded by now stays: no use in looking it through, which would stop all requests for it
-nudge.wake()  # for what an earlier process left in the journal
+nudge.wake()  # for what an earlier process left in files
 late_labels.begin()  # the same for labels
 sweeping.begin()  # and for what its uploads left
 drain.listen()

@@ -161,17 +161,22 @@ def _commit(tickets: list[Ticket]) -> None:
     if error is not None and not connection.is_usable():
         connection.close()  # lost since the last group, perhaps long ago
         error = _try_to_commit(tickets)
-    parts = [tickets] if error is None else _parts(tickets, error)
-    for part in parts:  # what is refused must not take others with it
-        if len(parts) > 1:
-            error = _try_to_commit(part)
-        for ticket in part:
-            ticket.settle(error)
+    _settle(tickets, error)
 
 
-def _parts(tickets: list[Ticket], error: Exception) -> list[list[Ticket]]:
+def _settle(tickets: list[Ticket], error: Exception | None) -> None:
+    parts = _parts(tickets, error)
+    if len(parts) > 1:
+        for part in parts:  # what is refused must not take others with it
+            _settle(part, _try_to_commit(part))
+        return
+    for ticket in tickets:
+        ticket.settle(error)
+
+
+def _parts(tickets: list[Ticket], error: Exception | None) -> list[list[Ticket]]:
     """What is to be tried on its own: each row, or, where it is no row that is refused, what goes into one table."""
-    if not connection.is_usable() or "locked" in str(error):
+    if error is None or not connection.is_usable() or "locked" in str(error):
         return [tickets]
     if isinstance(error, DataError | IntegrityError) or not isinstance(error, DatabaseError | InterfaceError):
         return [[ticket] for ticket in tickets]

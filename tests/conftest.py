@@ -66,7 +66,7 @@ def _no_connection_is_left(django_db_setup: None, django_db_blocker: DjangoDbBlo
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No event goes to the journal because the machine has other work."""
+    """No event waits in a file because the machine has other work."""
     monkeypatch.setattr(group_commit, "PATIENCE", 30.0)
 
 

@@ -46,20 +46,21 @@ def test_many_threads_share_few_transactions() -> None:
     assert len(calls) < 32
 
 
-def test_row_that_no_database_would_take_fails_alone() -> None:
+@pytest.mark.parametrize("error", [DataError, IntegrityError, OverflowError])
+def test_row_that_no_database_would_take_fails_alone(error: type[Exception]) -> None:
     started = threading.Event()
 
     def insert_slowly(rows: Sequence[str]) -> None:
         started.set()
         time.sleep(0.1)
         if "bad" in rows:
-            raise DataError("this one is bad")
+            raise error("this one is bad")
         insert(rows)
 
     def write(name: str) -> str:
         try:
             group_commit.write(insert_slowly, name)
-        except DataError:
+        except error:
             return "refused"
         return "taken"
 
@@ -116,7 +117,7 @@ def test_database_that_does_not_answer_is_waited_for_only_so_long(monkeypatch: p
             group.write(insert, "given up")
         with pytest.raises(CommitTimeout):
             label.wait()
-    assert time.monotonic() - began < 5  # one by one they would have taken twenty
+    assert time.monotonic() - began < 5  # one by one they would have taken ten
     is_back.set()
     monkeypatch.setattr(group_commit, "PATIENCE", 30.0)
     group.write(insert, "after")
@@ -171,3 +172,22 @@ def test_what_one_table_does_not_take_is_not_tried_row_by_row_and_keeps_no_other
             ticket.wait()
     assert calls == [5, 5]
     assert names() == {"taken"}
+
+
+def test_row_is_waited_for_from_when_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload waits for its event and then for its label: for both no longer than for one."""
+    monkeypatch.setattr(group_commit, "PATIENCE", 0.1)
+    is_back = threading.Event()
+    group = GroupCommit()
+
+    def hang(rows: Sequence[str]) -> None:
+        is_back.wait(60)
+
+    label = group.defer(hang, "label")
+    with pytest.raises(CommitTimeout):
+        group.write(hang, "event")
+    monkeypatch.setattr(group_commit, "PATIENCE", 120.0)
+    with pytest.raises(CommitTimeout):
+        label.wait()
+    is_back.set()
+    group.stop()

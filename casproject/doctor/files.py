@@ -1,4 +1,4 @@
-"""What this machine keeps of its own: the data folder, and in it events that the database has not taken yet."""
+"""What this machine keeps of its own: the data folder, and in it what the database has not taken yet."""
 
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ REMEDY = "Give CAS_DATA_DIR to the user that the processes run as, on a local fi
 
 def examine_folder() -> Iterator[Finding]:
     """Raises OSError."""
-    for name in ("journal", "write-ahead"):
+    for name in ("journal", "write-ahead", "labels"):
         folder = settings.CAS_DATA_DIR / name
         folder.mkdir(exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, suffix=".doctor") as file:
@@ -31,6 +31,10 @@ def examine_journal() -> Iterator[Finding]:
     waiting, left, labels = len(journal.pending()), len(write_ahead.left_behind()), len(late_labels.pending())
     if waiting or left or labels:
         text = f"{waiting} events, {left} logs of events and {labels} labels of uploads wait to be taken in"
-        yield warn(JOURNAL, text, "They are once the database answers, by a web server or worker on this machine.")
+        yield warn(
+            JOURNAL,
+            text,
+            "They are once the database answers: events by a web server or worker here, labels by a web server.",
+        )
     else:
         yield ok(JOURNAL, "nothing waits outside of the database")

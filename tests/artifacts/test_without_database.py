@@ -20,6 +20,7 @@ from artifacts.tokens import DOWNLOADER
 from audit import intake, write_ahead
 from audit.models import AuditEvent
 from common import first_query, group_commit
+from common.folders import write_durably
 from tests.artifacts.test_errors import assert_problem
 from tests.factories import bearer, digest_of, stored_at
 from tests.servers import wait_until
@@ -121,6 +122,43 @@ def test_what_is_corrupt_is_replaced_though_its_mark_cannot_be_read(client: Clie
     late_labels.take_in()
     assert get(client, CONTENT) == (200, CONTENT)
     assert Artifact.objects.get().file_name == "again.txt"
+
+
+def test_label_that_takes_a_mark_away_is_synced_and_another_is_not(
+    client: Client, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it sound bytes would not be served."""
+    synced: list[Path] = []
+
+    def write(path: Path, text: str) -> None:
+        synced.append(path)
+        write_durably(path, text)
+
+    put(client, CONTENT)
+    stored_at(Path(location.options["location"]), CONTENT).write_bytes(b"some cOntent")
+    assert_problem(client.get(url(CONTENT), headers=bearer(DOWNLOADER)), 502, "artifact_corrupt")
+    monkeypatch.setattr(late_labels, "write_durably", write)
+    with no_database():
+        put(client, OTHER)
+        assert synced == []
+        put(client, CONTENT)
+    assert len(synced) == 1
+    assert set(synced) < set(late_labels.pending())
+
+
+def test_label_that_was_missing_is_not_lost_when_the_database_does_not_take_it(
+    client: Client, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(rows: object) -> None:
+        raise OperationalError("locked")
+
+    put(client, CONTENT)
+    Artifact.objects.all().delete()
+    with monkeypatch.context() as gone:
+        gone.setattr(labels, "_insert_missing", refuse)
+        assert put(client, CONTENT, "name.txt") == (200, True)
+    assert late_labels.take_in() == 1
+    assert Artifact.objects.get().file_name == "name.txt"
 
 
 def test_upload_that_tells_no_digest_finds_what_is_there(client: Client, location: Location) -> None:

@@ -1,4 +1,4 @@
-"""Where events wait that the database could not take."""
+"""Where events wait that neither the database nor the write-ahead log could take."""
 
 import json
 import os

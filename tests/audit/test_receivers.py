@@ -1,4 +1,4 @@
-"""From a signal to a row, or to the journal; never to an exception."""
+"""From a signal to a row, or to a file; never to an exception."""
 
 import uuid
 from typing import Any

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import DataError, OperationalError
 
 from audit import intake, journal, write_ahead
 from audit.models import AuditEvent
@@ -89,25 +90,28 @@ def test_event_that_must_not_be_lost_is_synced_and_so_is_the_name_of_its_file(
     monkeypatch.setattr(os, "fsync", partial(note, sync))
     monkeypatch.setattr(os, "fdatasync", partial(note, sync_data))
     write_ahead.append(make_event())
-    assert synced == [write_ahead_folder.parent.name]  # the folder itself is new
+    assert synced == []
     for _ in range(2):
         write_ahead.append_durably(make_event())
     [segment] = segments(write_ahead_folder)
-    assert synced[1:] == ["write-ahead", segment.name, segment.name]
+    assert synced == ["write-ahead", write_ahead_folder.parent.name, segment.name, segment.name]
     assert write_ahead.take_in() == 3
 
 
 @pytest.mark.django_db
 def test_segment_may_be_taken_in_before_it_is_synced(write_ahead_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sync = os.fdatasync
+    synced: list[str] = []
 
     def sync_late(descriptor: int) -> None:
         assert write_ahead.take_in() == 1
         write_ahead.append(make_event())  # a file that may have the number that was free
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
         sync(descriptor)
 
     monkeypatch.setattr(os, "fdatasync", sync_late)
     write_ahead.append_durably(make_event())
+    assert [name.partition(" ")[2] for name in synced] == ["(deleted)"]
     assert write_ahead.take_in() == 1
     assert AuditEvent.objects.count() == 2
 
@@ -139,14 +143,14 @@ def test_segment_that_cannot_be_read_holds_up_neither_others_nor_the_journal(
         (write_ahead_folder / name).parent.mkdir(exist_ok=True)
         (write_ahead_folder / name).write_text(f"{journal.json_of(make_event())}\n")
     journal.append(make_event())
-    read_bytes = Path.read_bytes
+    open_file = Path.open
 
-    def refuse_one(path: Path) -> bytes:
+    def refuse_one(path: Path, *args: Any, **options: Any) -> Any:
         if path.name == "1-1.log":
             raise PermissionError(13, "Permission denied")
-        return read_bytes(path)
+        return open_file(path, *args, **options)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse_one)
+    monkeypatch.setattr(Path, "open", refuse_one)
     assert intake.take_in() == 2
     assert [path.name for path in segments(write_ahead_folder)] == ["1-1.log"]
     assert "cannot be read or removed" in caplog.text
@@ -217,15 +221,37 @@ def test_events_that_were_taken_in_before_a_crash_are_not_doubled(write_ahead_fo
 
 
 @pytest.mark.django_db
-def test_line_that_is_no_event_is_logged_whole_and_holds_up_no_other(
+def test_line_that_is_no_event_is_set_aside_and_holds_up_no_other(
     write_ahead_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """As one of a later version is, to the worker that is not updated yet."""
     write_ahead.append(make_event())
     write_ahead._log.close()
     with segments(write_ahead_folder)[0].open("ab") as file:
         file.write(b'{"strange": 1}\n')
     assert write_ahead.take_in_left_behind() == 1
     assert '{"strange": 1}' in caplog.text
+    [left] = write_ahead_folder.iterdir()
+    assert (left.suffix, left.read_bytes()) == (".bad", b'{"strange": 1}\n')
+
+
+@pytest.mark.django_db
+def test_events_stay_when_the_journal_does_not_take_what_the_database_never_will(
+    write_ahead_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise DataError("no such value")
+
+    def fill_disk(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    write_ahead.append(make_event())
+    with monkeypatch.context() as patch:
+        patch.setattr(AuditEvent, "insert", refuse)
+        patch.setattr(journal, "write_durably", fill_disk)
+        assert intake.take_in() == 0
+    assert len(segments(write_ahead_folder)) == 1
+    assert intake.take_in() == 1
 
 
 def test_full_disk_leaves_no_part_of_an_event(write_ahead_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -256,8 +256,8 @@ class Tenant:
         return len(taken)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Those of the trail, once no file has any for it, if there is somebody to take it in."""
-        if "web" in self.stack.running():  # a commit of over a second goes the long way
+        """Those of the trail, once no file has any for it: a commit of over a second goes the long way."""
+        if any(name.startswith(("web", "worker")) for name in self.stack.running()):
             wait_until(lambda: not self._waiting_files(), SECONDS, "the files are taken in")
         return self.stack.rows(self.organization)
 

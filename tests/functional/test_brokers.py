@@ -93,7 +93,7 @@ def test_broker_that_is_away_fails_no_transfer_and_the_sweep_publishes_when_it_i
     wait_until(lambda: "Connection to broker lost" in stack.log("worker"), SECONDS, "no sweep is on its way")
     put_some(tenant, b"meanwhile", b"and another")
 
-    def are_kept() -> bool:  # the journal may hold them for a moment
+    def are_kept() -> bool:  # a file may hold them for a moment
         return [row["state"] for row in tenant.rows()] == ["published", "pending", "pending"]
 
     wait_until(are_kept, SECONDS, "both wait")
