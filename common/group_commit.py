@@ -19,7 +19,7 @@ from common.first_query import outage
 from common.prepared import Insert, insert_all
 from common.transactions import write_transaction
 
-PATIENCE = 1.0  # seconds a group may take before others no longer wait for theirs
+PATIENCE = 1.0  # seconds a ticket is waited for, and a group may take before others no longer wait for theirs
 LONGEST_GROUP = 500  # rows
 
 Write = Insert | Callable[[Sequence[Any]], object]
@@ -47,7 +47,7 @@ class Ticket:
         self._pending.release()
 
     def wait(self) -> None:
-        """Return once the row is committed; raise CommitTimeout, or what the database raised."""
+        """Return once the row is committed; raise what the database raised, or CommitTimeout if not in time."""
         if not self._pending.acquire(timeout=max(self._deadline - time.monotonic(), 0)):
             raise CommitTimeout
         self._pending.release()
