@@ -146,3 +146,18 @@ def test_every_error_is_told_at_once(settings: Settings) -> None:
     assert "audit.E001" in str(caught.value.code)
     assert "casproject.E004" in str(caught.value.code)
     assert "hunter2" not in str(caught.value.code)
+
+
+IMPORTED = """
+import sys, django
+django.setup()
+import casproject.urls
+print("psycopg" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("url", "is_needed"), [("sqlite:///cas.sqlite3", False), ("postgres://somewhere/cas", True)])
+def test_process_over_sqlite_does_without_the_driver_of_postgresql(url: str, is_needed: bool) -> None:
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "casproject.settings", "DATABASE_URL": url}
+    command = [sys.executable, "-c", IMPORTED]
+    assert subprocess.check_output(command, cwd=PROJECT, env=environment, text=True) == f"{is_needed}\n"
