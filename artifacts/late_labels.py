@@ -19,7 +19,7 @@ from django.db import connections
 
 from artifacts import labels
 from artifacts.models import Location
-from common.folders import write_durably, write_whole
+from common.folders import write_whole
 from common.waiting_files import take_in_each
 
 logger = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ def keep(
     """
     label = LateLabel(location.pk, digest, size_bytes, file_name, stored_at.isoformat())
     try:
-        write = write_durably if is_replacing else write_whole
-        write(_folder() / f"{stored_at.timestamp():.6f}-{uuid4()}.json", json.dumps(asdict(label)))
+        path = _folder() / f"{stored_at.timestamp():.6f}-{uuid4()}.json"
+        write_whole(path, json.dumps(asdict(label)), is_synced=is_replacing)
     except OSError:
         logger.exception("The label of artifact %s was lost: %s", digest, label)
     else:

@@ -17,7 +17,7 @@ from audit.act_events import ActEvent
 from audit.event_rows import row_of
 from audit.events import Action, Event
 from audit.models import AuditEvent, State
-from common.folders import write_durably
+from common.folders import write_whole
 from common.waiting_files import take_in_each
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def append(event: Event | ActEvent) -> None:
 
 def write(event: Event | ActEvent) -> None:
     """Write the event durably; raises OSError."""
-    write_durably(_folder() / f"{event.timestamp_ns}-{event.event_id}.json", json_of(event))
+    write_whole(_folder() / f"{event.timestamp_ns}-{event.event_id}.json", json_of(event), is_synced=True)
 
 
 def has_waiting() -> bool:

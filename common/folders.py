@@ -13,19 +13,11 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str, *, is_synced: bool) -> None:
     """Write a file that is there whole or not at all, and its folder if that is not there; raises OSError.
 
-    It is not synced: the machine, going down in the next half minute, may take it along, or leave it empty.
+    If it is not synced, the machine, going down in the next half minute, may take it along, or leave it empty.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    partial.replace(path)
-
-
-def write_durably(path: Path, text: str) -> None:
-    """The same, synced; raises OSError."""
     folder = path.parent
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
@@ -34,6 +26,8 @@ def write_durably(path: Path, text: str) -> None:
     with partial.open("w") as file:
         file.write(text)
         file.flush()
-        os.fsync(file.fileno())
+        if is_synced:
+            os.fsync(file.fileno())
     partial.replace(path)
-    sync_folder(folder)
+    if is_synced:
+        sync_folder(folder)

@@ -166,7 +166,7 @@ def _commit(tickets: list[Ticket]) -> None:
 
 def _settle(tickets: list[Ticket], error: Exception | None) -> None:
     parts = _parts(tickets, error)
-    if len(parts) > 1:
+    if len(parts) > 1 and connection.is_usable():
         for part in parts:  # what is refused must not take others with it
             _settle(part, _try_to_commit(part))
         return
@@ -176,7 +176,7 @@ def _settle(tickets: list[Ticket], error: Exception | None) -> None:
 
 def _parts(tickets: list[Ticket], error: Exception | None) -> list[list[Ticket]]:
     """What is to be tried on its own: each row, or, where it is no row that is refused, what goes into one table."""
-    if error is None or not connection.is_usable() or "locked" in str(error):
+    if error is None or "locked" in str(error):
         return [tickets]
     if isinstance(error, DataError | IntegrityError) or not isinstance(error, DatabaseError | InterfaceError):
         return [[ticket] for ticket in tickets]

@@ -43,20 +43,21 @@ def read() -> list[Gauge]:
 
 
 def _of_files() -> Iterator[Gauge]:
+    files, segments = journal.pending(), write_ahead.segments()
     yield Gauge(
         "cas_journal_events",
         "Audit events in the journal's files, which the database did not take yet.",
-        {(): len(journal.pending())},
+        {(): len(files)},
     )
     yield Gauge(
         "cas_write_ahead_bytes",
         "Size of audit events in the write-ahead log that are not in the trail yet.",
-        {(): sum(map(_size, write_ahead.segments()))},
+        {(): sum(map(_size, segments))},
     )
     yield Gauge(
         "cas_oldest_waiting_event_seconds",
         "Age of the oldest file of audit events that are not in the trail yet; 0 when there is none.",
-        {(): max(map(_age, [*journal.pending()[:1], *write_ahead.segments()[:1]]), default=0)},
+        {(): max(map(_age, [*files[:1], *segments[:1]]), default=0)},
     )
     yield Gauge(
         "cas_waiting_labels",

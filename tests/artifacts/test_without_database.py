@@ -20,7 +20,7 @@ from artifacts.tokens import DOWNLOADER
 from audit import intake, write_ahead
 from audit.models import AuditEvent
 from common import first_query, group_commit
-from common.folders import write_durably
+from common.folders import write_whole
 from tests.artifacts.test_errors import assert_problem
 from tests.factories import bearer, digest_of, stored_at
 from tests.servers import wait_until
@@ -130,14 +130,15 @@ def test_label_that_takes_a_mark_away_is_synced_and_another_is_not(
     """Without it sound bytes would not be served."""
     synced: list[Path] = []
 
-    def write(path: Path, text: str) -> None:
-        synced.append(path)
-        write_durably(path, text)
+    def write(path: Path, text: str, *, is_synced: bool) -> None:
+        if is_synced:
+            synced.append(path)
+        write_whole(path, text, is_synced=is_synced)
 
     put(client, CONTENT)
     stored_at(Path(location.options["location"]), CONTENT).write_bytes(b"some cOntent")
     assert_problem(client.get(url(CONTENT), headers=bearer(DOWNLOADER)), 502, "artifact_corrupt")
-    monkeypatch.setattr(late_labels, "write_durably", write)
+    monkeypatch.setattr(late_labels, "write_whole", write)
     with no_database():
         put(client, OTHER)
         assert synced == []

@@ -10,7 +10,7 @@ from django.test import Client
 from artifacts import locations
 from artifacts.models import Artifact, Location
 from artifacts.tokens import DOWNLOADER
-from audit import intake, journal, keeping, nudge, write_ahead
+from audit import intake, journal, keeping, write_ahead
 from audit.models import AuditEvent
 from common import group_commit
 from tests.factories import bearer, digest_of
@@ -21,11 +21,6 @@ URL = f"/artifacts/{digest_of(CONTENT)}"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 postgres_only = pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no connection to lose")
-
-
-@pytest.fixture(autouse=True)
-def _no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nudge, "wake", lambda: None)
 
 
 def events_kept() -> list[tuple[str, str]]:

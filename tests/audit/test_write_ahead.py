@@ -242,13 +242,13 @@ def test_events_stay_when_the_journal_does_not_take_what_the_database_never_will
     def refuse(*args: object) -> None:
         raise DataError("no such value")
 
-    def fill_disk(*args: object) -> None:
+    def fill_disk(*args: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
     write_ahead.append(make_event())
     with monkeypatch.context() as patch:
         patch.setattr(AuditEvent, "insert", refuse)
-        patch.setattr(journal, "write_durably", fill_disk)
+        patch.setattr(journal, "write_whole", fill_disk)
         assert intake.take_in() == 0
     assert len(segments(write_ahead_folder)) == 1
     assert intake.take_in() == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.chaos.proxy import Proxy
 from tests.chaos.stream import Stream
 from tests.chaos.trail import Database
-from tests.functional.stack import LiveStack
+from tests.functional.stack import LiveStack, waiting_files
 from tests.servers import BrokerServer, NatsServer, PostgresServer, wait_until
 
 
@@ -72,16 +72,3 @@ class World:
         except AssertionError:
             return False
         return True
-
-
-def waiting_files(folder: Path, *, are_all: bool = True) -> list[Path]:
-    """What waits for the database outside of the trail; the write-ahead log never rests while clients go on."""
-    ahead = [path for path in folder.glob("write-ahead/*.log") if _size(path)] if are_all else []
-    return [*folder.glob("journal/*.json"), *ahead]
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

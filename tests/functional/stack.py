@@ -203,6 +203,19 @@ def prepared() -> tuple[Path, dict[str, str]]:
     return folder, made
 
 
+def waiting_files(folder: Path, *, are_all: bool = True) -> list[Path]:
+    """What waits for the database outside of the trail; the write-ahead log never rests while clients go on."""
+    ahead = [path for path in folder.glob("write-ahead/*.log") if _size(path)] if are_all else []
+    return [*folder.glob("journal/*.json"), *ahead]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 @dataclass
 class Tenant:
     """One organization's client of a live stack; each test has its own, so that tests do not see each other's."""
@@ -258,11 +271,8 @@ class Tenant:
     def rows(self) -> list[dict[str, Any]]:
         """Those of the trail, once no file has any for it: a commit of over a second goes the long way."""
         if any(name.startswith(("web", "worker")) for name in self.stack.running()):
-            wait_until(lambda: not self._waiting_files(), SECONDS, "the files are taken in")
+            wait_until(lambda: not waiting_files(self.stack.folder), SECONDS, "the files are taken in")
         return self.stack.rows(self.organization)
-
-    def _waiting_files(self) -> list[Path]:
-        return [path for name in ("journal/*.json", "write-ahead/*.log") for path in self.stack.folder.glob(name)]
 
     def wait_for_published(self, count: int, seconds: float = SECONDS) -> list[dict[str, Any]]:
         """The rows, once this many are there and all are published."""

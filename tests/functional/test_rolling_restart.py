@@ -17,10 +17,9 @@ from tests.chaos.clients import Clients, Outcome
 from tests.chaos.comparison import Verdict, compare
 from tests.chaos.stream import Stream
 from tests.chaos.trail import Database
-from tests.chaos.world import waiting_files
 from tests.factories import digest_of
 from tests.functional.nginx import Nginx
-from tests.functional.stack import SECONDS, LiveStack, Tenant
+from tests.functional.stack import SECONDS, LiveStack, Tenant, waiting_files
 from tests.servers import NatsServer, accepts, wait_until
 
 logger = logging.getLogger(__name__)
