@@ -1,5 +1,6 @@
 """Things that tests need many of, with defaults that do not matter to them."""
 
+import os
 import time
 import uuid
 from hashlib import sha256
@@ -51,6 +52,7 @@ def make_token(role: str = UPLOADER, *, key: str = "", headers: dict[str, Any] |
 
 def bearer(role: str = UPLOADER, **claims: Any) -> dict[str, str]:
     """Headers for Django's test client."""
+    assert "PYTEST_CURRENT_TEST" in os.environ, "a token made at import expires before a slow run comes to its test"
     return {"Authorization": f"Bearer {make_token(role, **claims)}"}
 
 

@@ -63,19 +63,19 @@ def test_client_that_waits_is_asked_for_what_is_new(client: Client, root: Path) 
 
 
 @pytest.mark.parametrize(
-    ("headers", "code"),
+    ("claims", "code"),
     [
-        (bearer(maxbytes=11), "too_large"),
-        (bearer("downloader"), "wrong_role"),
-        (bearer(**{"secret-id": "unknown"}), "location_not_found"),
-        ({"Authorization": "Bearer x"}, "invalid_token"),
+        ({"maxbytes": 11}, "too_large"),
+        ({"role": "downloader"}, "wrong_role"),
+        ({"secret-id": "unknown"}, "location_not_found"),
+        ({"exp": 1}, "invalid_token"),
     ],
 )
 def test_client_that_waits_sends_nothing_of_what_is_refused(
-    client: Client, location: Location, headers: dict[str, str], code: str
+    client: Client, location: Location, claims: dict[str, Any], code: str
 ) -> None:
     wire = Wire(CONTENT)
-    answer = put(client, wire, {**headers, **WAITS})
+    answer = put(client, wire, {**bearer(**claims), **WAITS})
     assert answer.json()["code"] == code
     assert not wire.is_asked_for
 
