@@ -11,7 +11,7 @@ from django.db import connection
 
 from tests.servers import PORTS_FROM
 
-OPTIONS = "-m pytest --verbose -n 2 --dist loadfile -p no:cacheprovider -p no:cov -p tests.only_database"
+OPTIONS = "-m pytest --verbose -p no:cacheprovider -p no:cov -p tests.only_database"
 SUITES = "tests/audit tests/artifacts tests/test_group_commit.py tests/test_prepared.py"
 # What they find in storages, a database has no part in.
 IGNORED = [f"--ignore-glob=tests/artifacts/test_{name}.py" for name in ("*_store*", "storage_*", "hostile_disk")]
@@ -22,7 +22,7 @@ def test_everything_that_uses_the_database_works_on_postgresql(postgres_url: str
     done = subprocess.run(
         [sys.executable, *OPTIONS.split(), *SUITES.split(), *IGNORED],
         cwd=settings.BASE_DIR,
-        # Its workers have the names of ours; they must not take the same ports.
+        # It has the name of one of our workers; it must not take the same ports.
         env={**os.environ, "DATABASE_URL": postgres_url, PORTS_FROM: "20000"},
         capture_output=True,
         text=True,
