@@ -4,7 +4,7 @@ For the loop's thread alone.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 
@@ -14,10 +14,11 @@ from audit.answers import Outcome
 class Batch:
     """What became of each message, as far as it is known."""
 
-    def __init__(self, size: int) -> None:
-        self.outcomes: list[Outcome | None] = [None] * size
+    def __init__(self, subjects: Sequence[str]) -> None:
+        self.subjects = subjects
+        self.outcomes: list[Outcome | None] = [None] * len(subjects)
         self.replies: list[str] = []
-        self._unsettled = size
+        self._unsettled = len(subjects)
         self._is_settled = asyncio.Event()
 
     def settle(self, position: int, outcome: Outcome) -> None:
@@ -49,10 +50,10 @@ class Inbox:
         self._waiting: dict[str, tuple[Batch, int]] = {}
 
     @contextmanager
-    def expect(self, size: int) -> Iterator[Batch]:
-        """A batch whose answers are taken while the block runs, at its `replies`, one for each message."""
-        batch = Batch(size)
-        batch.replies = [f"{self._prefix}.{number}" for _, number in zip(range(size), self._numbers, strict=False)]
+    def expect(self, subjects: Sequence[str]) -> Iterator[Batch]:
+        """A batch of messages to these subjects, whose answers are taken while the block runs at its `replies`."""
+        batch = Batch(subjects)
+        batch.replies = [f"{self._prefix}.{number}" for _, number in zip(subjects, self._numbers, strict=False)]
         self._waiting.update({reply: (batch, position) for position, reply in enumerate(batch.replies)})
         try:
             yield batch
@@ -66,7 +67,8 @@ class Inbox:
             batch, position = waiting
             batch.settle(position, outcome)
 
-    def settle_all(self, outcome: Outcome) -> None:
-        """Take this outcome for every message that still waits."""
-        for reply in list(self._waiting):
-            self.settle(reply, outcome)
+    def settle_all(self, outcome: Outcome, subject: str = "") -> None:
+        """Take this outcome for every message that still waits; only those to a subject, in whatever case, if given."""
+        for reply, (batch, position) in list(self._waiting.items()):
+            if not subject or batch.subjects[position].lower() == subject.lower():
+                self.settle(reply, outcome)

@@ -8,7 +8,7 @@ least once; `Nats-Msg-Id` makes that once in the duplicate window.
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -68,20 +68,38 @@ class Claimed:
     message: Message
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events that were published together, and what became of each."""
+
+    events: list[Claimed]
+    outcomes: list[Outcome]
+
+    @property
+    def settles_any(self) -> bool:
+        """Whether an event is done with."""
+        return any(isinstance(outcome, Ack) or outcome.is_permanent for outcome in self.outcomes)
+
+    @property
+    def has_new(self) -> bool:
+        """Whether one of the events had not been tried before."""
+        return any(event.attempts == 0 for event in self.events)
+
+
 def publish_pending(batches: int = 100) -> bool:
     """Publish what is due, at most this many batches; return whether there may be more.
 
     Raises publisher.Unreachable, with nothing claimed, when there is no connection to be had.
     """
     connect()
-    for _ in range(batches):
-        outcomes = publish_batch()
+    for number, batch in enumerate(publish_batches(), start=1):
         # That was all, and what came meanwhile has a nudge of its own: looking again at once would find a few events
-        # each time, and on SQLite cost two commits for them, which uploads wait for. Or NATS does not answer, or the
-        # stream takes nothing: the sweep will try again.
-        if len(outcomes) < BATCH or not settles_any(outcomes):
+        # each time, and on SQLite cost two commits for them, which uploads wait for.
+        if len(batch.events) < BATCH:
             return False
-    return True
+        if number == batches:
+            return batch.settles_any
+    return False
 
 
 def connect() -> None:
@@ -111,20 +129,26 @@ def rest() -> None:
         time.sleep(max(0.0, _Refusal.at + REST - time.monotonic()))
 
 
-def settles_any(outcomes: Iterable[Outcome]) -> bool:
-    """Whether an event of the batch is done with; else the next batch would meet whatever this one met."""
-    return any(isinstance(outcome, Ack) or outcome.is_permanent for outcome in outcomes)
+def publish_batches(due_by: datetime | None = None, organization: UUID | None = None) -> Iterator[Batch]:
+    """Publish batch after batch of what is due by then (default: now), until nothing is, or nothing is taken.
 
-
-def publish_batch(due_by: datetime | None = None, organization: UUID | None = None) -> list[Outcome]:
-    """Publish one batch of what is due by then (default: now), and return what became of each; none when none is due.
-
-    Raises publisher.Unreachable, with nothing claimed.
+    Events that are refused whenever they are due come before those that are new; what becomes of a batch of them says
+    nothing of these, which are then published by themselves. Raises publisher.Unreachable, with nothing claimed.
     """
+    is_new = False
+    while (batch := _publish_batch(due_by, organization, is_new=is_new)).events:
+        yield batch
+        if not batch.settles_any:
+            if batch.has_new:
+                return  # NATS does not answer, or the stream takes nothing: the next batch would meet it too
+            is_new = True
+
+
+def _publish_batch(due_by: datetime | None, organization: UUID | None, *, is_new: bool) -> Batch:
     with transaction.atomic() if _has_row_locks() else nullcontext():
-        events = claim(BATCH, due_by, organization)
+        events = claim(BATCH, due_by, organization, is_new=is_new)
         if not events:
-            return []
+            return Batch([], [])
         with tracing.span("publish", lambda: _attributes(events)) as note:
             started = time.perf_counter()
             try:
@@ -136,8 +160,9 @@ def publish_batch(due_by: datetime | None = None, organization: UUID | None = No
             metrics.count_batch(outcomes, time.perf_counter() - started)
             note("cas.events.acked", sum(isinstance(outcome, Ack) for outcome in outcomes))
             mark(events, outcomes)
-            _Refusal.at = None if settles_any(outcomes) else time.monotonic()
-    return outcomes
+    batch = Batch(events, outcomes)
+    _Refusal.at = None if batch.settles_any else time.monotonic()
+    return batch
 
 
 def _attributes(events: Sequence[Claimed]) -> dict[str, Any]:
@@ -154,15 +179,19 @@ def _has_row_locks() -> bool:
     return connection.features.has_select_for_update_skip_locked
 
 
-def claim(limit: int, due_by: datetime | None = None, organization: UUID | None = None) -> list[Claimed]:
-    """Take up to `limit` events that are due by then (default: now), oldest first; all, or one organization's.
+def claim(
+    limit: int, due_by: datetime | None = None, organization: UUID | None = None, *, is_new: bool = False
+) -> list[Claimed]:
+    """Take up to `limit` events that are due by then (default: now), oldest first.
+
+    All, or one organization's; with `is_new`, only those that have not been tried.
 
     No one else gets them: with row locks until the caller's transaction ends, else while the lease lasts.
     """
     with write_transaction(), connection.cursor() as cursor:
         if _has_row_locks():
             cursor.execute(_FOLLOW_INDEX)
-        cursor.execute(*_due(limit, due_by or timezone.now(), organization))
+        cursor.execute(*_due(limit, due_by or timezone.now(), organization, is_new=is_new))
         events = [
             Claimed(pk, attempts, Message(subject, payload, _message_id(event_id)))
             for pk, event_id, subject, payload, attempts in cursor
@@ -172,14 +201,17 @@ def claim(limit: int, due_by: datetime | None = None, organization: UUID | None 
     return events
 
 
-def _due(limit: int, due_by: datetime, organization: UUID | None) -> tuple[str, list[Any]]:
+def _due(
+    limit: int, due_by: datetime, organization: UUID | None = None, *, is_new: bool = False
+) -> tuple[str, list[Any]]:
     """The query for events that are due, and its parameters."""
     lock = "FOR UPDATE SKIP LOCKED" if _has_row_locks() else ""
     times = [connection.ops.adapt_datetimefield_value(time) for time in (due_by, timezone.now() + UNBELIEVABLE)]
+    further = "AND attempts = 0" if is_new else ""
     if organization is None:
-        return _DUE.format(further="", lock=lock), [*times, limit]
+        return _DUE.format(further=further, lock=lock), [*times, limit]
     own = AuditEvent._meta.get_field("org_id").get_db_prep_value(organization, connection)
-    return _DUE.format(further="AND org_id = %s", lock=lock), [*times, own, limit]
+    return _DUE.format(further=f"{further} AND org_id = %s", lock=lock), [*times, own, limit]
 
 
 def _message_id(stored: UUID | str) -> str:

@@ -38,6 +38,7 @@ _NO_RESPONDERS = "503"  # the status of the answer that NATS gives when nobody t
 _SUBJECT = re.compile(r"[!-)+,/-=?-~-]+(\.[!-)+,/-=?-~-]+)*")
 _MESSAGE_ID = re.compile(r"[!-~]+")
 _LONGEST_NAME = 255
+_FORBIDDEN = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 _HEADER = b"NATS/1.0\r\nNats-Msg-Id: \r\n\r\n"
 
 
@@ -147,7 +148,7 @@ class Publisher:
 
     async def _publish(self, messages: Sequence[Message]) -> list[Outcome]:
         client, inbox = await self._connect(), self._inbox
-        with inbox.expect(len(messages)) as batch:
+        with inbox.expect([message.subject for message in messages]) as batch:
             for message, reply in zip(messages, batch.replies, strict=True):
                 if (refusal := await _send(client, message, reply)) is not None:
                     inbox.settle(reply, refusal)
@@ -173,8 +174,14 @@ async def _lose_answers(inbox: Inbox) -> None:
 
 
 async def _note(inbox: Inbox, error: Exception) -> None:
-    """Keep what the server says of the connection as a whole, such as that it lacks a permission; log nothing more."""
-    inbox.complaint = _reason(error)
+    """Take a subject that may not be published to as its messages' answer, for no other comes; keep what else is said.
+
+    nats-py puts what the server says into lower case.
+    """
+    if (refused := _FORBIDDEN.search(str(error))) is not None:
+        inbox.settle_all(Rejected(_reason(error)), refused[1])
+    else:
+        inbox.complaint = _reason(error)
     logger.debug("NATS: %s", error)
 
 

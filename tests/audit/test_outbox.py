@@ -315,6 +315,44 @@ def test_publishing_stops_after_a_batch_that_got_no_ack(monkeypatch: pytest.Monk
     assert nats.batches == [2]
 
 
+def make_tried() -> AuditEvent:
+    row = make_row()
+    AuditEvent.objects.filter(pk=row.pk).update(attempts=9)
+    return row
+
+
+@pytest.mark.parametrize("batches", [100, 3])
+def test_events_that_are_refused_again_and_again_hold_up_no_new_ones(
+    monkeypatch: pytest.MonkeyPatch, batches: int
+) -> None:
+    refused = [make_tried() for _ in range(4)]
+    new = [make_row() for _ in range(3)]
+    nats = FakeNats(monkeypatch, Rejected("may not be published to"))
+    answer = publisher.publish
+
+    def take_new(messages: Sequence[Message]) -> list[Outcome]:
+        answers = answer(messages)
+        tried = {str(row.event_id) for row in refused}
+        return [a if m.message_id in tried else Ack(1) for m, a in zip(messages, answers, strict=True)]
+
+    monkeypatch.setattr(publisher, "publish", take_new)
+    assert outbox.publish_pending(batches) is False
+    assert nats.batches == [2, 2, 1]
+    assert set(AuditEvent.objects.filter(state=State.PUBLISHED)) == set(new)
+
+
+def test_stream_that_takes_nothing_is_tried_with_what_is_new_and_then_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for make in (make_tried, make_row):
+        for _ in range(4):
+            make()
+    nats = FakeNats(monkeypatch, Rejected("the stream is full"))
+    assert outbox.publish_pending() is False
+    assert nats.batches == [2, 2]
+    assert AuditEvent.objects.filter(attempts=1).count() == 2
+
+
 def test_nothing_is_claimed_while_nats_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise Unreachable
@@ -410,7 +448,7 @@ def test_claim_reads_nothing_of_a_long_history_on_postgresql(long_history: None,
         if has_statistics:
             cursor.execute("ANALYZE audit_auditevent")
         cursor.execute(outbox._FOLLOW_INDEX)
-        query, parameters = outbox._due(512, timezone.now(), None)
+        query, parameters = outbox._due(512, timezone.now())
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", parameters)
         plan = cursor.fetchone()[0][0]["Plan"]
     nodes = [plan]
@@ -424,7 +462,7 @@ def test_claim_reads_nothing_of_a_long_history_on_postgresql(long_history: None,
 @on_sqlite
 def test_claim_reads_nothing_of_a_long_history_on_sqlite(long_history: None) -> None:
     with connection.cursor() as cursor:
-        query, parameters = outbox._due(512, timezone.now(), None)
+        query, parameters = outbox._due(512, timezone.now())
         cursor.execute(f"EXPLAIN QUERY PLAN {query}", parameters)
         steps = [row[3] for row in cursor.fetchall()]
     assert steps == ["SCAN audit_auditevent USING INDEX audit_pending"]

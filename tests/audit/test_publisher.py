@@ -404,24 +404,53 @@ def test_credentials_in_the_address_are_used(tmp_path: Path, arguments: tuple[st
         server.stop()
 
 
-def test_lack_of_a_permission_is_told_and_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher, "ACK_TIMEOUT", 3.0)
-    config = tmp_path / "config"
-    config.write_text("""
-        authorization { users: [{ user: cas, password: secret, permissions: { publish: { deny: "audit.>" } } }] }
+@contextmanager
+def limited(folder: Path, permissions: str) -> Iterator[Publisher]:
+    """A publisher whose user may do only this, at a server that has an `audit` stream."""
+    config = folder / "config"
+    config.write_text(f"""
+        authorization {{
+            users: [
+                {{ user: owner, password: secret }}
+                {{ user: cas, password: secret, permissions: {{ {permissions} }} }}
+            ]
+        }}
     """)
-    server = NatsServer(tmp_path / "nats", "--config", str(config))
+    server = NatsServer(folder / "nats", "--config", str(config))
     server.start()
-    client = Publisher(server.url.replace("//", "//cas:secret@"))
+    url = server.url
+    server.url = url.replace("//", "//owner:secret@")
+    client = Publisher(url.replace("//", "//cas:secret@"))
     try:
-        (outcome,) = client.publish(messages(1))
+        with_jetstream(server, lambda js: js.add_stream(name="audit", subjects=["audit.>"]))
+        yield client
     finally:
         client.close()
         server.stop()
+
+
+def test_subject_that_may_not_be_published_to_is_told_at_once_and_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "ACK_TIMEOUT", 600.0)
+    forbidden = [Message("audit.castrail.Checkpoint", "{}", str(uuid.uuid4())) for _ in range(2)]
+    with limited(tmp_path, 'publish: { deny: "audit.castrail.>" }') as client:
+        first, *taken, last = client.publish([forbidden[0], *messages(2), forbidden[1]])
+    assert taken == [Ack(1), Ack(2)]
+    assert first == last
+    assert isinstance(first, Rejected)
+    assert not first.is_permanent
+    assert 'permissions violation for publish to "audit.castrail.checkpoint"' in first.reason.lower()
+
+
+def test_answers_that_may_not_be_read_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher, "ACK_TIMEOUT", 3.0)
+    with limited(tmp_path, 'subscribe: { deny: "_INBOX.>" }') as client:
+        (outcome,) = client.publish(messages(1))
     assert isinstance(outcome, Rejected)
     assert not outcome.is_permanent
     assert outcome.reason.startswith("no ack in time; NATS: ")
-    assert "permissions violation for publish to" in outcome.reason.lower()
+    assert "permissions violation for subscription to" in outcome.reason.lower()
 
 
 def test_refused_password_is_unreachable_and_is_shown_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -88,14 +88,12 @@ def _publish(summary: Summary, events: QuerySet[AuditEvent], due_by: datetime, o
     due = events.filter(state=State.PENDING, due_at__lte=due_by).count()
     with Progress(console=Console(stderr=True), disable=not due) as bar:
         task = bar.add_task("publishing", total=due)
-        while outcomes := outbox.publish_batch(due_by, organization):
-            for outcome in outcomes:
+        for batch in outbox.publish_batches(due_by, organization):
+            for outcome in batch.outcomes:
                 if isinstance(outcome, Ack):
                     summary.published += 1
                     continue
                 summary.failed += outcome.is_permanent
                 summary.put_off += not outcome.is_permanent
                 summary.reason = outcome.reason
-            bar.advance(task, len(outcomes))
-            if not outbox.settles_any(outcomes):
-                return  # whatever it is, the next batch would meet it too
+            bar.advance(task, len(batch.outcomes))
