@@ -44,6 +44,18 @@ def expired(before: datetime) -> int:
     return _leaving(before).count()
 
 
+def lag(days: float) -> float:
+    """Seconds for which the oldest event that was to leave after so many days has stayed; 0 when there is none.
+
+    No days are for ever.
+    """
+    if not days:
+        return 0.0
+    before = cutoff(days)
+    oldest = _leaving(before).order_by("occurred_at", "id").values_list("occurred_at", flat=True).first()
+    return 0.0 if oldest is None else (before - oldest).total_seconds()
+
+
 @dataclass(frozen=True, slots=True)
 class _Run:
     before: datetime

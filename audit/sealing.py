@@ -17,7 +17,7 @@ from audit.trail_rows import TABLE, TrailRow
 from common.transactions import write_transaction
 
 BATCH = 100  # events; on SQLite nobody else writes meanwhile
-SECONDS = 0.5  # that one run may take: the same worker publishes
+SECONDS, MOST = 0.5, 10.0  # that one run may take, at least and at most: the same worker publishes
 
 _UPDATE_EACH = f"UPDATE {TABLE} SET position = %s, link = %s WHERE id = %s"  # noqa: S608  (a name of our own)
 _UPDATE_ALL = f"""
@@ -35,6 +35,24 @@ def seal(seconds: float = SECONDS, batch: int = BATCH) -> int:
         if count < batch or time.monotonic() > deadline:
             break
     return sealed
+
+
+class _Turn:
+    """When this worker last stopped sealing, by the monotonic clock; None when it never did."""
+
+    ended: float | None = None
+
+
+def take_turn() -> int:
+    """Seal for as long as this worker has done other things since the last time; return how many events.
+
+    So what is to be sealed and what is to be published get a half each of a worker that has too much of both.
+    """
+    others = 0.0 if _Turn.ended is None else time.monotonic() - _Turn.ended
+    try:
+        return seal(min(max(SECONDS, others), MOST))
+    finally:
+        _Turn.ended = time.monotonic()
 
 
 def seal_batch(limit: int = BATCH) -> int:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import django.db
+from django.conf import settings
 from django.db.models import Max
 from django.utils import timezone
 
 from artifacts import late_labels
 from artifacts.models import Location, Scrub
-from audit import journal, write_ahead
+from audit import journal, retention, write_ahead
 from audit.delivery import delivery_now
 from audit.models import AuditEvent
 
@@ -92,6 +93,11 @@ def _of_database() -> Iterator[Gauge]:
         published_at = delivery.last_published_at.timestamp()
         yield Gauge("cas_last_published_timestamp_seconds", "When events were last acknowledged.", {(): published_at})
     yield Gauge("cas_seal_lag_seconds", "Age of the oldest audit event that is not sealed.", {(): _seal_lag()})
+    yield Gauge(
+        "cas_retention_lag_seconds",
+        "Time for which the oldest event that was to leave the trail has stayed; 0 when there is none.",
+        {(): retention.lag(settings.AUDIT_RETENTION_DAYS)},
+    )
     names, found = _scrub_findings()
     yield Gauge("cas_scrub_findings", "What the latest scrub of each location found.", found, names)
 

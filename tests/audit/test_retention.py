@@ -11,7 +11,7 @@ from django.db import connections, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audit import removals, retention
+from audit import removals, retention, upkeep_tasks
 from audit.chain_reading import TamperedError
 from audit.findings import Finding
 from audit.models import AuditEvent, RemovedEvents, State, TrailHead, UsageTotal
@@ -287,6 +287,31 @@ def test_retention_is_off_unless_it_is_switched_on(keys: KeyRing, settings: Any)
     settings.AUDIT_RETENTION_DAYS = 5
     remove_expired()
     assert len(positions()) == 1
+
+
+def test_run_that_was_too_short_is_followed_by_another_while_it_removes_any(
+    keys: KeyRing, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.AUDIT_RETENTION_DAYS = 5
+    monkeypatch.setattr(upkeep_tasks, "RETENTION_SECONDS", 0.0)
+    monkeypatch.setattr(retention, "BATCH", 4)
+    followed: list[float] = []
+    monkeypatch.setattr(remove_expired, "apply_async", lambda *, expires: followed.append(expires))
+    make_old(*OLD)
+    remove_expired()
+    assert len(followed) == 1
+    remove_expired()
+    assert (len(followed), len(positions())) == (2, 1)
+    remove_expired()
+    assert len(followed) == 2
+
+
+def test_lag_is_how_long_the_oldest_is_beyond_its_time(keys: KeyRing) -> None:
+    make_old(*OLD)
+    assert (retention.lag(0), retention.lag(10_000)) == (0, 0)
+    assert retention.lag(5) == pytest.approx((10 - 5) * 86400, abs=3600)
+    remove()
+    assert retention.lag(5) == 0
 
 
 def test_run_stops_after_its_time_and_goes_on_next_time(keys: KeyRing, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -122,6 +123,18 @@ def test_run_that_may_take_no_time_still_does_one_batch() -> None:
         make_row()
     assert sealing.seal(seconds=0, batch=2) == 2
     assert AuditEvent.objects.filter(position=None).count() == 3
+
+
+def test_each_run_is_as_long_as_the_worker_did_other_things(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    runs: list[float] = []
+    monkeypatch.setattr(sealing._Turn, "ended", None)
+    monkeypatch.setattr(sealing, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(sealing, "seal", runs.append)
+    for others in (0.0, 0.1, 3.0, 3600.0):
+        now += others
+        sealing.take_turn()
+    assert runs == [sealing.SECONDS, sealing.SECONDS, 3.0, sealing.MOST]
 
 
 def test_task_seals() -> None:
