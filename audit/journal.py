@@ -49,7 +49,7 @@ def write(event: Event | ActEvent) -> None:
 
 def has_waiting() -> bool:
     """Whether there is something to take in."""
-    return bool(_held or pending())
+    return bool(_held) or any(_folder().glob("*.json"))
 
 
 def pending() -> list[Path]:

@@ -21,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 INTERVAL = 0.2  # seconds between two nudges; the first of a burst goes at once
 PAUSE = 1.0  # seconds to leave a broker alone that failed
-JOURNAL_INTERVAL = 5.0  # seconds between two tries to take in what waits in files
 EXPIRES = 30  # seconds after which a nudge nobody took is worthless: the sweep has long been there
 
 
@@ -62,7 +61,7 @@ class Nudger:
             try:
                 if not self._wanted.is_set():
                     connections.close_all()  # the wait may be long
-                self._wanted.wait(JOURNAL_INTERVAL if intake.has_waiting() else None)
+                self._wanted.wait(intake.REST if intake.has_waiting() else None)
                 ORIGIN.set(self._origin)  # before the flag goes: who asks after that is told of by the next message
                 self._wanted.clear()
                 self._work()
@@ -76,7 +75,7 @@ class Nudger:
                 time.sleep(INTERVAL)
 
     def _work(self) -> None:
-        intake.take_in()
+        intake.take_in_rested()
         if settings.NATS_URL:
             send()
 

@@ -40,6 +40,7 @@ class WriteAheadLog:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
+        self._taking_in = threading.Lock()  # for who ends the process, and waits for the thread that does it
         self._forget()
 
     def _forget(self) -> None:
@@ -122,6 +123,10 @@ class WriteAheadLog:
         When the database refuses, the segment is synced and left behind for `take_in_left_behind`, and what the
         database raised is raised.
         """
+        with self._taking_in:
+            return self._take_in()
+
+    def _take_in(self) -> int:
         with self._lock:
             if self._descriptor is None:
                 return 0
@@ -142,6 +147,11 @@ class WriteAheadLog:
 def segments() -> list[Path]:
     """All that is not in the trail yet, oldest first."""
     return sorted(_folder().glob("*.log"))
+
+
+def has_left_behind() -> bool:
+    """Whether there is a segment that is not this process's own."""
+    return any(path != _log.path for path in _folder().glob("*.log"))
 
 
 def left_behind() -> list[Path]:

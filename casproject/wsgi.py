@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Callable, Iterable
+from multiprocessing.util import Finalize
 from typing import Any
 
 from django.conf import settings
@@ -16,7 +17,7 @@ load_settings()
 pages = get_wsgi_application()
 
 from artifacts import late_labels, sweeping  # noqa: E402  (needs the apps loaded)
-from audit import nudge  # noqa: E402  (needs the apps loaded)
+from audit import intake, nudge  # noqa: E402  (needs the apps loaded)
 from casproject import drain  # noqa: E402  (needs the apps loaded)
 from casproject.handlers import TransferHandler  # noqa: E402  (needs the apps loaded)
 from casproject.observability import access_log, process  # noqa: E402  (needs the apps loaded)
@@ -32,6 +33,7 @@ _handlers = {
 }
 gc.freeze()  # what is loaded by now stays: no use in looking it through, which would stop all requests for it
 nudge.wake()  # for what an earlier process left in files
+Finalize(None, intake.finish, exitpriority=1)  # and lest this one leave any: multiprocessing's processes run no atexit
 late_labels.begin()  # the same for labels
 sweeping.begin()  # and for what its uploads left
 drain.listen()

@@ -18,7 +18,7 @@ from pytest_django import DjangoDbBlocker, Settings
 from artifacts import late_labels, locations
 from artifacts.models import Location
 from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifact_uploaded
-from audit import journal, nudge, write_ahead
+from audit import intake, journal, nudge, write_ahead
 from audit.write_ahead import WriteAheadLog
 from common import first_query, group_commit
 from people.receivers import record_sign_in
@@ -112,6 +112,7 @@ def write_ahead_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setattr(write_ahead, "_log", log)
     for name in ("append", "append_durably", "take_in"):
         monkeypatch.setattr(write_ahead, name, getattr(log, name))
+    monkeypatch.setattr(intake._Refusal, "at", None)
     monkeypatch.setattr(nudge, "wake", lambda: None)
     monkeypatch.setattr(journal, "_folder", lambda: tmp_path / "journal")
     monkeypatch.setattr(journal, "_held", deque())

@@ -152,7 +152,7 @@ def test_thread_takes_the_journal_in(nudger: Nudger, sent: list[None]) -> None:
 def test_thread_comes_back_for_what_the_database_refused(
     nudger: Nudger, sent: list[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nudge, "JOURNAL_INTERVAL", 0.05)
+    monkeypatch.setattr(intake, "REST", 0.05)
     tries: list[None] = []
     take_in = journal.take_in
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -74,6 +75,38 @@ def test_events_that_the_database_refused_are_synced_and_taken_in_later(
     assert intake.take_in() == 2
     assert AuditEvent.objects.count() == 2
     assert segments(write_ahead_folder) == []
+
+
+@pytest.mark.django_db
+def test_database_that_refuses_is_left_alone_for_a_while_and_few_segments_are_left_behind(
+    write_ahead_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OperationalError("the database is gone")
+
+    now = 1000.0
+    monkeypatch.setattr(intake, "time", SimpleNamespace(monotonic=lambda: now))
+    with monkeypatch.context() as patch:
+        patch.setattr(AuditEvent, "insert", refuse)
+        for _ in range(5):
+            write_ahead.append(make_event())
+            assert intake.take_in_rested() == 0
+        intake.finish()
+    assert len(segments(write_ahead_folder)) == 2
+    now += intake.REST
+    assert intake.take_in_rested() == 5
+    write_ahead.append(make_event())
+    assert intake.take_in_rested() == 1
+
+
+@pytest.mark.django_db
+def test_process_that_ends_takes_in_its_own_segment_alone(write_ahead_folder: Path) -> None:
+    other = WriteAheadLog()
+    other.append(make_event())
+    write_ahead.append(make_event())
+    intake.finish()
+    assert AuditEvent.objects.count() == 1
+    assert segments(write_ahead_folder) == [other.path]
 
 
 @pytest.mark.django_db

@@ -122,6 +122,20 @@ def test_killed_web_server_loses_no_event_of_a_transfer_that_was_complete(tenant
     assert len(rows) == complete
 
 
+def test_web_server_that_ends_leaves_no_event_on_its_disk(stack_without_nats: LiveStack) -> None:
+    """Nobody else takes it from there, where each has a disk of its own; here, nobody else runs."""
+    tenant = Tenant(stack_without_nats)
+    content = os.urandom(1000)
+    tenant.put(content)
+    for _ in range(3):
+        for _ in range(20):
+            assert tenant.get(content).content == content
+        stack_without_nats.end("web")  # at once: events of downloads are a fraction of a second behind
+        assert list(stack_without_nats.folder.glob("write-ahead/*")) == []
+        stack_without_nats.start("web")
+    assert len(tenant.rows()) == 61
+
+
 @pytest.fixture
 def stack_without_nats(tmp_path: Path) -> Iterator[LiveStack]:
     stack = LiveStack(tmp_path / "stack", nats=None)
