@@ -26,6 +26,11 @@ class Entry:
     backend: str = ""
     skipped: bool | None = None  # absent is False
 
+    @property
+    def can_count(self) -> bool:
+        """Whether it has all that usage goes by, in the known form."""
+        return None not in (self.time, self.org_id, self.size_bytes, self.skipped)
+
 
 def read_entry(payload: bytes) -> Entry | None:
     """The audit event in this payload; None when it is none."""

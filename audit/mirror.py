@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from audit.consumer import Received
 from audit.entries import Entry, read_entry, read_uuid
+from audit.events import Action
 from audit.models import AuditEvent, State, TrailHead
 from audit.names import STREAM
 from common.transactions import write_transaction
@@ -81,7 +82,8 @@ def row_of(message: Received, stream: str = STREAM) -> AuditEvent:
         event_id=event_id_of(message, stream),
         occurred_at=entry.time or message.time,
         action=_cut("action", entry.action),
-        org_id=entry.org_id,
+        # A transfer's event that usage cannot count by is nobody's: the totals leave it out, as consumers do.
+        org_id=entry.org_id if entry.can_count or entry.action not in set(Action) else None,
         digest=entry.digest,
         size_bytes=entry.size_bytes or 0,
         file_name=_cut("file_name", entry.file_name),

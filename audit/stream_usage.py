@@ -183,9 +183,7 @@ def _reason_to_ignore(entry: Entry | None) -> str | None:
         return "no audit event"
     if entry.action not in set(Action):
         return "another kind of event"
-    if entry.time is None or entry.org_id is None or entry.size_bytes is None or entry.skipped is None:
-        return "malformed"
-    return None
+    return None if entry.can_count else "malformed"
 
 
 def _add(usage: Usage, action: str, size: int, count: int, *, is_skipped: bool) -> None:

@@ -21,9 +21,10 @@ from audit import outbox, tasks
 from audit.consumer import Consumer, Received
 from audit.events import Action
 from audit.mirror import Mirror, bytes_of, event_id_of, text_of
-from audit.models import AuditEvent, State
+from audit.models import AuditEvent, Granularity, State, UsageTotal
 from tests.audit.streams import STREAM, publish, publish_events, publish_raw, raw, with_stream
-from tests.audit.test_consume_usage import payloads, with_data
+from tests.audit.test_consume_usage import malformed, payloads, with_data
+from tests.audit.trails import seal_all
 from tests.factories import ORGANIZATION, make_event, make_row
 from tests.servers import NatsServer, wait_until
 
@@ -179,6 +180,17 @@ def test_text_that_looks_encoded_is_encoded_too() -> None:
     assert encoded == "data:application/octet-stream;base64,/w=="
     assert text_of(encoded.encode()) != encoded
     assert bytes_of(text_of(encoded.encode())) == encoded.encode()
+
+
+def test_usage_counts_what_a_consumer_counts(server: NatsServer) -> None:
+    for payload in [*malformed(), make_event(size_bytes=5).payload().encode()]:
+        publish(server.url, payload)
+    publish(server.url, with_data(ActionType="OrgCreated", Info={"size_bytes": "many"}))
+    mirror_stream()
+    assert AuditEvent.objects.exclude(org_id=None).count() == 2
+    seal_all()
+    totals = UsageTotal.objects.filter(granularity=Granularity.DAY)
+    assert [(total.org_id, total.transfers, total.bytes) for total in totals] == [(ORGANIZATION, 1, 5)]
 
 
 def test_values_that_do_not_fit_are_cut_in_their_columns_alone(server: NatsServer) -> None:
