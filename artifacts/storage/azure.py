@@ -19,8 +19,8 @@ from artifacts.exceptions import StorageError
 from artifacts.storage.base import ObjectReader, StoredObject
 from artifacts.storage.http import prepare
 from artifacts.storage.metadata import from_metadata, to_metadata
-from artifacts.storage.objects import Entry, ObjectStore, Patience
-from artifacts.storage.staging import Parts
+from artifacts.storage.object_service import Entry, Parts, Patience
+from artifacts.storage.objects import ObjectStore
 
 FIRST_READ_BYTES = 256 * 1024  # a download's first range, so that its first byte does not wait for more
 READ_BYTES = 4 * 1024**2  # the ranges after it; the SDK holds one in memory twice, and reserves ten times as much

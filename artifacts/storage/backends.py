@@ -9,7 +9,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from artifacts.storage.base import Store
-from artifacts.storage.objects import ObjectStore, Patience
+from artifacts.storage.object_service import Patience
+from artifacts.storage.objects import ObjectStore
 
 # By name, so that nobody pays for the libraries of vendors they do not use. A class's own entry comes before
 # that of its bases.

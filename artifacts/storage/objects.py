@@ -1,88 +1,22 @@
-"""What stores over object services have in common, over a few primitives that each service provides."""
+"""What stores over object services have in common."""
 
-from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
 from artifacts.digests import Digest, digests_among
 from artifacts.exceptions import ArtifactNotFound
 from artifacts.storage.base import ObjectReader, Partial, Staged, Store, StoredObject
-from artifacts.storage.errors import storage_errors
+from artifacts.storage.object_service import INCOMING, PREFIX, ObjectService
 from artifacts.storage.pieces import PartialInPieces
-from artifacts.storage.staging import INCOMING, Parts, StagedObject
-
-PREFIX = "sha256:"
+from artifacts.storage.staging import StagedObject
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a service may be silent, in seconds, and how often a request is tried again."""
-
-    connect: float = 5
-    read: float = 30
-    retries: int = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An object in a listing."""
-
-    key: str
-    size_bytes: int
-    modified_at: datetime
-
-
-class ObjectStore(Store):
+class ObjectStore(ObjectService, Store):
     """Artifacts under the key `sha256:<hex>`, as Chainloop's object-store backends keep theirs.
 
-    What is on its way lies under `.incoming/`. Primitives take keys without the location's prefix, which is
-    `root`, and raise their vendor's errors.
+    What is on its way lies under `.incoming/`.
     """
-
-    page_size = 1000  # entries of a listing that are fetched at once
-
-    def __init__(self, location: str) -> None:
-        prefix = location.strip("/")
-        self.root = f"{prefix}/" if prefix else ""
-
-    @abstractmethod
-    def head(self, key: str) -> StoredObject | None:
-        """What is stored under the key, None when there is nothing; a missing bucket is an error."""
-
-    @abstractmethod
-    def get(self, key: str, offset: int) -> ObjectReader | None:
-        """Read from `offset` on; None when there is nothing."""
-
-    @abstractmethod
-    def put(self, key: str, content: bytes, file_name: str, *, replace: bool) -> bool:
-        """Make an object at once; False when there is one already and `replace` is not set."""
-
-    @abstractmethod
-    def begin(self, key: str, file_name: str) -> Parts:
-        """Begin an object that is sent in parts."""
-
-    @abstractmethod
-    def copy(self, source: str, target: str, file_name: str, *, replace: bool) -> bool:
-        """Copy an object within the service; False when the target is there and `replace` is not set."""
-
-    @abstractmethod
-    def remove(self, key: str) -> None:
-        """Delete an object, if it is there."""
-
-    @abstractmethod
-    def entries(self, prefix: str, after: str = "") -> Iterator[Entry]:
-        """Objects whose key begins with `prefix`, in order, perhaps only those after the key `after`."""
-
-    def abandoned(self, before: datetime) -> int:
-        """Abort uploads in parts that were last written before then, where the service keeps them; how many."""
-        return 0
-
-    def errors(self) -> AbstractContextManager[None]:
-        """Turns the vendor's errors into ours."""
-        return storage_errors()
 
     def stat(self, digest: Digest) -> StoredObject | None:
         with self.errors():

@@ -17,8 +17,8 @@ from artifacts.storage.base import ObjectReader, StoredObject
 from artifacts.storage.errors import storage_errors
 from artifacts.storage.hosts import guarded
 from artifacts.storage.metadata import from_metadata, to_metadata
-from artifacts.storage.objects import PREFIX, Entry, ObjectStore, Patience
-from artifacts.storage.staging import INCOMING, Parts
+from artifacts.storage.object_service import INCOMING, PREFIX, Entry, Parts, Patience
+from artifacts.storage.objects import ObjectStore
 
 COPY_BYTES = 512 * 1024**2  # of a copy within the service at once; it takes 5 GiB, and must answer in time
 

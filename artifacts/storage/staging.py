@@ -1,48 +1,22 @@
 """An upload on its way to an object store: collected into parts, each sent on while the next arrives."""
 
-from __future__ import annotations
-
 import io
 import logging
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from artifacts.digests import Digest
 from artifacts.exceptions import ArtifactError
 from artifacts.storage.base import Staged
-
-if TYPE_CHECKING:
-    from artifacts.storage.objects import ObjectStore
-
-PART_BYTES = 8 * 1024**2  # S3 and R2 take no fewer than 5 MiB; GCS wants a multiple of 256 KiB
-MAX_PARTS = 10_000  # S3's limit; Azure's is 50,000
-INCOMING = ".incoming/"
+from artifacts.storage.object_service import INCOMING, MAX_PARTS, PART_BYTES, ObjectService, Parts
 
 _MIB = 1024**2
 _STEP = 1000  # parts, after which they grow
 _MAX_GROWTH = 4
 
 logger = logging.getLogger(__name__)
-
-
-class Parts(ABC):
-    """An object on its way in parts, invisible until it is complete. One thread at a time uses it."""
-
-    @abstractmethod
-    def add(self, part: bytes) -> None:
-        """Send a part that is not the last."""
-
-    @abstractmethod
-    def complete(self, last: bytes, *, replace: bool) -> bool:
-        """Send the last part and make the object; False when there is one already and `replace` is not set."""
-
-    @abstractmethod
-    def abort(self) -> None:
-        """Leave nothing of it."""
 
 
 def part_sizes(length: int | None) -> Iterator[int]:
@@ -67,8 +41,8 @@ class StagedObject(Staged):
     Parts of a digest that is known go to its key; others to a temporary key, which is copied in the service.
     """
 
-    def __init__(self, store: ObjectStore, digest: Digest | None, length: int | None, file_name: str) -> None:
-        self._store = store
+    def __init__(self, service: ObjectService, digest: Digest | None, length: int | None, file_name: str) -> None:
+        self._service = service
         self._digest = digest
         self._file_name = file_name
         self._key = str(digest) if digest else f"{INCOMING}{uuid4()}"
@@ -90,9 +64,9 @@ class StagedObject(Staged):
             view = view[len(piece) :]
 
     def _send(self) -> None:
-        with self._store.errors():
+        with self._service.errors():
             if self._parts is None:
-                self._parts = self._store.begin(self._key, self._file_name)
+                self._parts = self._service.begin(self._key, self._file_name)
             self._wait()
             self._sending = self._sender.submit(self._parts.add, self._take())
         self._size = next(self._sizes)
@@ -109,15 +83,15 @@ class StagedObject(Staged):
     def place(self, digest: Digest, *, replace: bool = False) -> bool:
         if self._digest not in (None, digest):
             raise ValueError("The upload was staged as another artifact.")
-        with self._store.errors():
+        with self._service.errors():
             if self._parts is None:
-                return self._store.put(str(digest), self._take(), self._file_name, replace=replace)
+                return self._service.put(str(digest), self._take(), self._file_name, replace=replace)
             self._wait()
             if self._digest:
                 return self._complete(replace=replace)
             self._has_copy_source = True  # even if the answer is lost
             self._complete(replace=True)
-            return self._store.copy(self._key, str(digest), self._file_name, replace=replace)
+            return self._service.copy(self._key, str(digest), self._file_name, replace=replace)
 
     def _complete(self, *, replace: bool) -> bool:
         if self._parts is None or not self._parts.complete(self._take(), replace=replace):
@@ -130,11 +104,11 @@ class StagedObject(Staged):
         self._buffer = io.BytesIO()
         self._sender.shutdown()  # a part that arrived after the abort would stay
         try:
-            with self._store.errors():
+            with self._service.errors():
                 if self._parts is not None:
                     self._parts.abort()
                 if self._has_copy_source:
-                    self._store.remove(self._key)
+                    self._service.remove(self._key)
         except ArtifactError:
             logger.warning("An upload left something behind in its storage; it will be swept.", exc_info=True)
         self._parts, self._has_copy_source = None, False

@@ -14,8 +14,9 @@ from pytest_django import Settings
 from artifacts.exceptions import OffsetMismatch, StorageError, StorageFull
 from artifacts.storage import s3
 from artifacts.storage.backends import find_backend
+from artifacts.storage.object_service import MAX_PARTS
 from artifacts.storage.s3 import S3Store
-from artifacts.storage.staging import MAX_PARTS, part_sizes
+from artifacts.storage.staging import part_sizes
 from tests.artifacts.conftest import Services
 from tests.artifacts.test_object_stores import CONTENT, DIGEST, LARGE, LARGE_DIGEST, put, read
 from tests.factories import digest_of
