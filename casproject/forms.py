@@ -1,4 +1,4 @@
-"""Forms sent slowly must not take all threads either: anybody may send one to the admin's login page."""
+"""Forms, which anybody may send to the admin's login page, must not take all threads, nor the disk."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,14 +8,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from artifacts.admission import Slots
 from artifacts.api_errors import RETRY_AFTER
-from artifacts.exceptions import Busy
+from artifacts.exceptions import Busy, TooLarge
 from artifacts.views import ArtifactAPIView
 
 _FORMS = Slots(max(2, (settings.CAS_WEB_THREADS - settings.CAS_MAX_TRANSFERS) // 2))
 
 
 class LimitForms:
-    """Bounds the requests with a body that are under way, but for the API's, which has bounds of its own.
+    """Bounds the requests with a body that are under way, and their size, but for the API's, which has its own bounds.
 
     Before Django's CSRF check, which is the first to read a form.
     """
@@ -34,6 +34,9 @@ class LimitForms:
         has_body = request.META.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in request.META
         if not has_body or issubclass(getattr(view, "cls", object), ArtifactAPIView):
             return None
+        # No form here has a file, which Django would write to disk however large it is; in chunks it reads nothing.
+        if _length_of(request) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            return HttpResponse("The form is too large.", status=TooLarge.status, content_type="text/plain")
         try:
             request.form_slot = _FORMS.take("forms")  # type: ignore[attr-defined]
         except Busy as error:
@@ -41,3 +44,11 @@ class LimitForms:
                 str(error), status=error.status, content_type="text/plain", headers={"Retry-After": str(RETRY_AFTER)}
             )
         return None
+
+
+def _length_of(request: HttpRequest) -> int:
+    """As Django takes it, for which a length that is no number is 0."""
+    try:
+        return int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        return 0

@@ -206,3 +206,21 @@ def test_form_gives_its_place_back(client: Client, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(forms, "_FORMS", slots)
     assert client.post("/admin/login/", {"username": "x", "password": "y"}).status_code == 200
     assert slots.taken == 0
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("content_type", ["multipart/form-data; boundary=x", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("path", ["/admin/login/", "/admin/", "/api/events/"])
+def test_form_that_is_too_large_is_refused_before_it_is_read(
+    client: Client, settings: Any, path: str, content_type: str
+) -> None:
+    length = str(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+    answer = client.post(path, content_type=content_type, **{**UNREAD, "CONTENT_LENGTH": length})
+    assert answer.status_code == 413
+
+
+@pytest.mark.django_db
+def test_form_of_no_announced_length_is_an_empty_one(client: Client) -> None:
+    endless = {**UNREAD, "CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"}
+    answer = client.post("/admin/login/", content_type="multipart/form-data; boundary=x", **endless)
+    assert answer.status_code == 200
