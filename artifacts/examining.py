@@ -47,6 +47,8 @@ def examine(store: Store, location: Location, digest: Digest, wrap: Wrap = lambd
                     raise StorageError("The storage handed out less than it has.") from error
                 return Finding(digest, State.CORRUPT, label, found)
         else:
+            if label is None:  # it gets one, and uploads count on what has one
+                store.settle(digest)
             return Finding(digest, State.SOUND, label, found, hashes)
     return Finding(digest, State.UNREADABLE, detail="It changes while it is read.")
 

@@ -5,12 +5,13 @@ The storage decides whether an artifact exists. A label that is lost costs its n
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 from django.utils import timezone
 
+from artifacts import quota
 from artifacts.block_hashes import HASH_SIZE, blocks_of
 from artifacts.digests import Digest
 from artifacts.models import Artifact, BlockHashes, Location
@@ -19,6 +20,7 @@ from common import group_commit
 from common.first_query import first_query
 from common.group_commit import Ticket
 from common.prepared import Insert, Query
+from common.transactions import write_transaction
 
 _PER_ROW = BlockHashes.BLOCKS_PER_ROW
 
@@ -30,12 +32,17 @@ class Label(NamedTuple):
     size_bytes: int
     file_name: str
     is_corrupt: bool
-    version: datetime | str  # opaque: changes when an upload replaces what is stored
+    is_missing: bool
+    version: datetime  # in UTC, which SQLite does not say; changes when an upload replaces what is stored
+
+    def is_of(self, found: StoredObject) -> bool:
+        """Whether it was made after what is stored, and so by an upload that had made that durable."""
+        return not self.is_missing and self.version.replace(tzinfo=UTC) >= found.modified_at
 
 
 # Not by the ORM, which takes ten times as long to build this query as the database to answer it.
 _FIND = Query(f"""
-    SELECT id, size_bytes, file_name, corrupt_at IS NOT NULL, created_at
+    SELECT id, size_bytes, file_name, corrupt_at IS NOT NULL, missing_at IS NOT NULL, created_at
     FROM {Artifact._meta.db_table} WHERE digest = %s AND location_id = %s
 """)  # noqa: S608  (only the table's own name is put in)
 _MARK_CORRUPT = f"""
@@ -46,7 +53,7 @@ _MARK_CORRUPT = f"""
 def find(location: Location, digest: Digest) -> Label | None:
     """The label of an artifact in a location."""
     row = first_query(lambda: _FIND.first(digest.hex, location.pk))
-    return None if row is None else Label(row[0], row[1], row[2], bool(row[3]), row[4])
+    return None if row is None else Label(row[0], row[1], row[2], bool(row[3]), bool(row[4]), row[5])
 
 
 def created_at(label: Label) -> datetime:
@@ -149,6 +156,13 @@ def mark_corrupt(location: Location, digest: Digest, found: StoredObject, label:
     else:
         with connection.cursor() as cursor:
             cursor.execute(_MARK_CORRUPT, [connection.ops.adapt_datetimefield_value(now), label.pk, label.version])
+
+
+def mark_found(location: Location, label: Label) -> None:
+    """Note that what was missing is there again, and counts for the quota; raises django.db.Error."""
+    with write_transaction():
+        if Artifact.objects.filter(pk=label.pk, missing_at__isnull=False).update(missing_at=None):
+            quota.adjust(location, label.size_bytes)
 
 
 def mark_sound(

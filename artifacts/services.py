@@ -287,8 +287,10 @@ def _read_whole(stored: Stored, file: ObjectReader, span: range) -> Iterator[byt
     yield from _cut(VerifyingReader(file, expected=stored.digest, length=stored.size_bytes, also=hasher), span)
     if hasher:
         try:
+            if stored.label is None:  # uploads count on what is labelled
+                open_store(stored.location).settle(stored.digest)
             labels.mark_sound(stored.location, stored.digest, stored.object, stored.label, hasher.hashes)
-        except django.db.Error:
+        except (django.db.Error, StorageError):
             logger.exception("The block hashes of artifact %s could not be recorded", stored.digest)
 
 
@@ -342,15 +344,18 @@ def record_skipped(
     before_event: Callable[[Uploaded], object] | None = None,
     event_id: UUID | None = None,
 ) -> Uploaded:
-    """An upload of what is there already: told to who listens, and labelled if it was not.
+    """An upload of what is there already: told to who listens, and labelled if it was not, or no longer missing.
 
     `before_event` and `event_id` are as in `commit`. Raises StorageError.
     """
-    ticket = None
-    if stored.label is None:  # its upload may have broken off before it was durable, or be about to
+    ticket, label = None, stored.label
+    # Its upload may have broken off before it was durable, or be about to.
+    if label is None or not label.is_of(stored.object):
         open_store(stored.location).settle(stored.digest)
-        if stored.is_label_known:
-            ticket = labels.put_missing(stored.location, stored.digest, stored.object, file_name)
+    if label is None and stored.is_label_known:
+        ticket = labels.put_missing(stored.location, stored.digest, stored.object, file_name)
+    elif label is not None and label.is_missing:
+        _mark_found(stored, label)
     outcome = Uploaded(stored.digest, stored.size_bytes, file_name or stored.file_name, skipped=True)
     if before_event:
         before_event(outcome)
@@ -377,6 +382,13 @@ def _mark_corrupt(stored: Stored) -> None:
         labels.mark_corrupt(stored.location, stored.digest, stored.object, stored.label)
     except django.db.Error:  # the download fails as corrupt all the same, and the next one will try again
         logger.exception("Artifact %s is corrupt, and could not be marked", stored.digest)
+
+
+def _mark_found(stored: Stored, label: Label) -> None:
+    try:
+        labels.mark_found(stored.location, label)
+    except django.db.Error:  # the next upload, or the next scrub, will try again
+        logger.exception("Artifact %s is no longer missing, and could not be marked so", stored.digest)
 
 
 def _send(

@@ -21,11 +21,15 @@ from django.dispatch import Signal
 from django.test import Client
 from django.utils import timezone
 
+from artifacts import services
 from artifacts.block_hashes import HASHED_BLOCK
-from artifacts.digests import BLOCK_SIZE
+from artifacts.digests import BLOCK_SIZE, Digest
 from artifacts.exceptions import StorageError, StorageFull
 from artifacts.models import Artifact, Location
+from artifacts.rate_limit import RateLimit
+from artifacts.scrubbing import Watcher, scrub
 from artifacts.storage import open_store, write_back
+from artifacts.storage.filesystem import FileSystemStore
 from artifacts.tokens import DOWNLOADER
 from artifacts.tus import CONTENT_TYPE
 from tests.artifacts.test_errors import assert_problem
@@ -225,24 +229,86 @@ def test_call_that_fails_is_told_and_costs_nothing_but_that_upload(
     assert [row for row in rows if row not in documented] == []
 
 
-@pytest.mark.parametrize("upload", [Uploader.put, Uploader.post, Uploader.tus])
-def test_what_an_upload_left_unsynced_is_synced_before_another_is_told_that_it_is_there(
-    upload: Callable[[Uploader], Any], new_uploader: Callable[[], Uploader]
-) -> None:
+def prepare_removed(uploader: Uploader) -> None:
+    """An artifact whose file somebody removed, and nobody has noticed."""
+    assert uploader.put().status_code == 201
+    Artifact.objects.update(created_at=timezone.now() - timedelta(days=1))
+    stored_at(uploader.root, CONTENT).unlink()
+
+
+def prepare_missing(uploader: Uploader) -> None:
+    """The same, noticed."""
+    prepare_removed(uploader)
+    Artifact.objects.update(missing_at=timezone.now())
+
+
+def prepare_old_corrupt(uploader: Uploader) -> None:
+    prepare_corrupt(uploader)
+    Artifact.objects.update(created_at=timezone.now() - timedelta(days=1))
+
+
+def break_off(new_uploader: Callable[[], Uploader], prepare: Callable[[Uploader], None]) -> Uploader:
+    """A client whose upload has its place, but was not synced there."""
     uploader = new_uploader()
-    linked = FailingDisk(uploader.root)
-    with linked.mounted():
+    prepare(uploader)
+    whole = FailingDisk(uploader.root)
+    with whole.mounted():
         uploader.put()
-    shard_is_synced = len(linked.calls) - 1 - linked.calls[::-1].index("fsync (shard folder)")
+    sync = len(whole.calls) - 1 - whole.calls[::-1].index("fsync (shard folder)")
 
     uploader = new_uploader()
-    with FailingDisk(uploader.root, shard_is_synced, BROKEN).mounted():
+    prepare(uploader)
+    with FailingDisk(uploader.root, sync, BROKEN).mounted():
         assert uploader.put().status_code == 502
     assert what_is_visible(uploader) == MATCHING
+    return uploader
+
+
+@pytest.mark.parametrize("prepare", [prepare_nothing, prepare_removed, prepare_missing, prepare_old_corrupt])
+@pytest.mark.parametrize("upload", [Uploader.put, Uploader.post, Uploader.tus])
+def test_what_an_upload_left_unsynced_is_synced_before_another_is_told_that_it_is_there(
+    upload: Callable[[Uploader], Any], prepare: Callable[[Uploader], None], new_uploader: Callable[[], Uploader]
+) -> None:
+    uploader = break_off(new_uploader, prepare)
     retry = FailingDisk(uploader.root)
     with retry.mounted():
         assert upload(uploader).status_code in {200, 204}
     assert "fsync (shard folder)" in retry.calls
+    assert not Artifact.objects.filter(location=uploader.location, missing_at__isnull=False).exists()
+
+
+def examine(uploader: Uploader) -> None:
+    scrub(uploader.location, limit=RateLimit(0), watcher=Watcher())
+
+
+@pytest.mark.parametrize("look", [examine, what_is_visible])
+def test_what_an_upload_left_unsynced_is_synced_before_it_is_labelled(
+    look: Callable[[Uploader], object], new_uploader: Callable[[], Uploader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "HASHED_BLOCK", BLOCK_SIZE)  # what is larger is labelled by a download, too
+    uploader = break_off(new_uploader, prepare_nothing)
+    Artifact.objects.all().delete()
+    disk = FailingDisk(uploader.root)
+    with disk.mounted():
+        look(uploader)
+    assert Artifact.objects.get().location == uploader.location
+    assert "fsync (shard folder)" in disk.calls
+
+
+def test_download_of_what_cannot_be_made_durable_goes_on_without_a_label(
+    new_uploader: Callable[[], Uploader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "HASHED_BLOCK", BLOCK_SIZE)
+    uploader = new_uploader()
+    uploader.put()
+    Artifact.objects.all().delete()
+
+    def fail(store: FileSystemStore, digest: Digest) -> None:
+        raise StorageError
+
+    monkeypatch.setattr(FileSystemStore, "settle", fail)
+    assert what_is_visible(uploader) == MATCHING
+    assert not Artifact.objects.exists()
 
 
 def test_what_cannot_be_made_durable_is_not_acknowledged_either(new_uploader: Callable[[], Uploader]) -> None:

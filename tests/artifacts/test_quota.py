@@ -90,6 +90,21 @@ def test_full_location_answers_507_and_keeps_nothing(client: Client, location: L
     assert used(location) == 10
 
 
+def test_what_was_missing_counts_again_when_an_upload_finds_it(client: Client, location: Location) -> None:
+    limit(location, 10)
+    assert upload(client, b"12345") == 201
+    path = path_of(location, b"12345")
+    content = path.read_bytes()
+    path.unlink()
+    scrub_now(location)
+    assert used(location) == 0
+    path.write_bytes(content)
+    for _ in range(2):
+        assert upload(client, b"12345") == 200
+        assert used(location) == 5
+    assert Artifact.objects.get().missing_at is None
+
+
 def test_post_to_a_full_location_answers_507(client: Client, location: Location) -> None:
     limit(location, 3)
     answer = client.post("/artifacts/", b"12345", content_type="application/octet-stream", headers=bearer())
