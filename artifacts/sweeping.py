@@ -2,11 +2,10 @@
 
 import logging
 import threading
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import connections
-from django.db.models import Min
 from django.utils import timezone
 
 from artifacts import resumable
@@ -16,8 +15,6 @@ from artifacts.storage import open_store
 
 logger = logging.getLogger(__name__)
 
-MARGIN = timedelta(hours=1)  # for a storage whose clock is another
-
 
 def sweep(older_than: timedelta | None = None) -> int:
     """Remove expired uploads, and leftovers last written so long ago (default: CAS_UPLOAD_EXPIRES_HOURS).
@@ -26,22 +23,15 @@ def sweep(older_than: timedelta | None = None) -> int:
     """
     age = timedelta(hours=settings.CAS_UPLOAD_EXPIRES_HOURS) if older_than is None else older_than
     removed = resumable.sweep_uploads()
-    before = _abandoned_before(timezone.now() - age)
+    before = timezone.now() - age
+    # Of any location: two may share a folder or a bucket. What begins after this is younger.
+    live = {str(pk) for pk in ResumableUpload.objects.filter(result="").values_list("pk", flat=True)}
     for location in Location.objects.order_by("pk"):
         try:
-            removed += open_store(location).sweep(before)
+            removed += open_store(location).sweep(before, live)
         except ArtifactError as error:
             logger.warning("What uploads left in %s could not be swept: %s", location, error)
     return removed
-
-
-def _abandoned_before(before: datetime) -> datetime:
-    """Never what is newer than the oldest live upload: its first piece may be much older than its last.
-
-    Of any location: two may share a folder or a bucket.
-    """
-    oldest = ResumableUpload.objects.filter(result="").aggregate(created_at=Min("created_at"))["created_at"]
-    return min(before, oldest - MARGIN) if oldest else before
 
 
 def begin() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -122,8 +122,11 @@ class Store(ABC):
         """All that is stored, in order of digest, from the first whose hex is greater than `after`."""
 
     @abstractmethod
-    def sweep(self, before: datetime) -> int:
-        """Remove what uploads left behind that were last written before then; returns how many."""
+    def sweep(self, before: datetime, live: Container[str] = ()) -> int:
+        """Remove what uploads left behind that were last written before then; returns how many.
+
+        `live` are the names of uploads in pieces that stay, however old they are.
+        """
 
     @abstractmethod
     def check(self) -> None:

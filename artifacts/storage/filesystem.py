@@ -6,7 +6,7 @@ Commit order as in buchgr/bazel-remote `cache/disk/disk.go`: write, fsync, link 
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -94,10 +94,10 @@ class FileSystemStore(Store):
                     names = _entries(self._root / "sha256" / shard)
                     yield from digests_among((f"sha256:{name}" for name in names if name.startswith(shard)), after)
 
-    def sweep(self, before: datetime) -> int:
+    def sweep(self, before: datetime, live: Container[str] = ()) -> int:
         self.check()
         with storage_errors():
-            return remove_files(self._root / INCOMING, before)
+            return remove_files(self._root / INCOMING, before, live)
 
     def check(self) -> None:
         with storage_errors():

@@ -1,7 +1,7 @@
 """Any Django storage: the upload is staged in a local temp file, and saved once it is verified."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -62,9 +62,9 @@ class GenericStore(Store):
             names = sorted(self._storage.listdir("")[1])
         yield from digests_among(names, after)
 
-    def sweep(self, before: datetime) -> int:
+    def sweep(self, before: datetime, live: Container[str] = ()) -> int:
         with storage_errors():
-            return remove_files(_incoming(), before)
+            return remove_files(_incoming(), before, live)
 
     def check(self) -> None:
         """Nothing that is cheap tells: a probe must not cost a round trip to a vendor every few seconds."""

@@ -1,6 +1,6 @@
 """What stores over object services have in common."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from datetime import datetime
 from itertools import groupby
 
@@ -44,16 +44,16 @@ class ObjectStore(ObjectService, Store):
             entries = self.entries(PREFIX, f"{PREFIX}{after}" if after else "")
             yield from digests_among((entry.key for entry in entries), after)
 
-    def sweep(self, before: datetime) -> int:
+    def sweep(self, before: datetime, live: Container[str] = ()) -> int:
         with self.errors():
-            return self._sweep_incoming(before) + self.abandoned(before)
+            return self._sweep_incoming(before, live) + self.abandoned(before)
 
-    def _sweep_incoming(self, before: datetime) -> int:
+    def _sweep_incoming(self, before: datetime, live: Container[str]) -> int:
         count = 0
         # The pieces of one upload live as long as the newest of them: it may still be growing.
-        for _, group in groupby(self.entries(INCOMING), lambda entry: entry.key.split("/")[1]):
+        for name, group in groupby(self.entries(INCOMING), lambda entry: entry.key.split("/")[1]):
             pieces = list(group)
-            if max(piece.modified_at for piece in pieces) < before:
+            if name not in live and max(piece.modified_at for piece in pieces) < before:
                 for piece in reversed(pieces):  # some services list a folder, and remove it only when it is empty
                     self.remove(piece.key)
                 count += 1

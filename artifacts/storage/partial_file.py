@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -66,12 +66,15 @@ def write_all(descriptor: int, block: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def remove_files(folder: Path, before: datetime) -> int:
-    """Remove the files last written before then, and return how many; a folder that is not there has none."""
+def remove_files(folder: Path, before: datetime, live: Container[str]) -> int:
+    """Remove the files last written before then, and return how many; a folder that is not there has none.
+
+    `live` are the names of uploads in pieces that stay.
+    """
     removed = 0
     for path in folder.iterdir() if folder.is_dir() else ():
         with suppress(FileNotFoundError):  # its upload ended, or another process removes too
-            if path.stat().st_mtime < before.timestamp():
+            if path.stem not in live and path.stat().st_mtime < before.timestamp():
                 path.unlink()
                 removed += 1
     return removed

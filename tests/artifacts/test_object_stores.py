@@ -310,6 +310,10 @@ def test_sweep_removes_what_is_old_and_nothing_else(store: ObjectStore, service:
         partial.append(offset, b"x")
     assert store.sweep(datetime.now(UTC) - timedelta(minutes=1)) == 0
     assert len(service.keys(bucket)) == 6
+    assert store.sweep(datetime.now(UTC) + timedelta(minutes=1), {"tus-1", "left"}) == 0
+    assert store.sweep(datetime.now(UTC) + timedelta(minutes=1), {"tus-1"}) == 1
+    assert partial.size() == 3
+    service.put(bucket, ".incoming/left", b"x")
     assert store.sweep(datetime.now(UTC) + timedelta(minutes=1)) == 2
     assert service.keys(bucket) == ["healthcheck", str(DIGEST)]
 

@@ -19,6 +19,7 @@ from artifacts.scrub_lease import leased
 from artifacts.storage.filesystem import INCOMING, FileSystemStore
 from tests.artifacts.test_commands import run
 from tests.artifacts.test_scrubbing import CONTENTS, path_of, put
+from tests.factories import digest_of
 
 pytestmark = pytest.mark.django_db
 
@@ -142,17 +143,20 @@ def test_location_whose_settings_are_wrong_does_not_either(location: Location, r
     assert sweeping.sweep() == 1
 
 
-def test_a_live_upload_of_another_location_in_the_same_folder_keeps_its_bytes(
-    location: Location, other: Location, root: Path
+@pytest.mark.parametrize("suffix", [".partial", ".placed"])
+def test_live_upload_keeps_its_bytes_and_nothing_else_whichever_location_is_swept(
+    location: Location, other: Location, root: Path, suffix: str
 ) -> None:
     Location.objects.filter(pk=other.pk).update(options=location.options)
     upload = ResumableUpload.objects.create(location=other, length=9, expires_at=timezone.now() + timedelta(hours=1))
-    ResumableUpload.objects.update(created_at=timezone.now() - timedelta(hours=3))
-    piece, older = leftover(root, timedelta(hours=2)), leftover(root, timedelta(hours=5))
-    sweeping.sweep(timedelta(hours=1))
-    assert (piece.exists(), older.exists()) == (True, False)
-    upload.delete()
-    sweeping.sweep(timedelta(hours=1))
+    ResumableUpload.objects.update(created_at=timezone.now() - timedelta(days=9))
+    left = leftover(root, timedelta(days=2))
+    piece = leftover(root, timedelta(days=3)).rename(root / ".incoming" / f"{upload}{suffix}")
+    assert sweeping.sweep() == 1
+    assert (piece.exists(), left.exists()) == (True, False)
+    upload.result = digest_of(b"content").hex
+    upload.save()
+    assert sweeping.sweep() == 1
     assert not piece.exists()
 
 

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from artifacts import finishing, resumable, services, sweeping
 from artifacts.exceptions import InvalidMetadata, StorageError, StorageFull, UploadBusy
 from artifacts.models import Artifact, Location, ResumableUpload
 from artifacts.signals import artifact_uploaded
-from artifacts.storage import Store, open_store
+from artifacts.storage import open_store
 from artifacts.tokens import DOWNLOADER
 from artifacts.tus import CONTENT_TYPE, parse_metadata
 from audit.models import AuditEvent
@@ -908,23 +908,19 @@ def test_object_store_takes_uploads_in_pieces(
     assert open_store(location).sweep(timezone.now() + timedelta(1)) == 0
 
 
-def test_pieces_of_a_slow_upload_that_lives_are_not_swept(
-    tus: Tus, location: Location, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tus.start()
+def test_upload_that_is_kept_alive_keeps_its_bytes_and_nobody_elses_leftovers(tus: Tus, root: Path) -> None:
+    address = tus.start()
+    tus.patch(address, 0, CONTENT[:5])
     ResumableUpload.objects.update(created_at=timezone.now() - timedelta(days=9))
-    swept: list[datetime] = []
-
-    def sweep(store: Store, before: datetime) -> int:
-        swept.append(before)
-        return 0
-
-    monkeypatch.setattr(type(open_store(location)), "sweep", sweep)
-    sweeping.sweep()
-    assert timezone.now() - swept[0] > timedelta(days=9)
-    ResumableUpload.objects.update(result=DIGEST.hex)
-    sweeping.sweep()
-    assert timezone.now() - swept[1] < timedelta(hours=26)
+    left = root / ".incoming" / "left"
+    left.touch()
+    long_ago = (timezone.now() - timedelta(days=8)).timestamp()
+    for path in files_in(root):
+        os.utime(path, (long_ago, long_ago))
+    assert tus.patch(address, 5).status_code == 204
+    assert sweeping.sweep() == 1
+    assert not left.exists()
+    assert tus.patch(address, 5, CONTENT[5:])["Content-Location"] == f"/artifacts/{DIGEST}"
 
 
 def test_admin_shows_progress_and_gives_up_an_upload(admin_client: Client, tus: Tus, root: Path) -> None:
