@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet, UUIDField
 from django.http import HttpRequest
 
 from artifacts.admin.artifacts import ArtifactAdmin
@@ -37,12 +37,18 @@ def _locations_of(organizations: frozenset[UUID]) -> QuerySet[Location]:
 
 
 class ArtifactPages(Limited, ArtifactAdmin):
-    """An artifact is theirs when an event of theirs tells of it, there."""
+    """An artifact is theirs when an event of theirs tells of it, there, and could not be made by its digest alone."""
 
     change_form_template = "admin/artifacts/artifact/with_events.html"
 
     def of_organizations(self, organizations: frozenset[UUID]) -> Q:
-        events = AuditEvent.objects.filter(
+        of_location = AuditEvent.objects.alias(
+            is_proved=ExpressionWrapper(OuterRef("location__proof_of_possession"), BooleanField()),
+            owner=ExpressionWrapper(OuterRef("location__organization"), UUIDField()),
+        )
+        # One subquery, which PostgreSQL makes a join of; not two with OR between them.
+        events = of_location.filter(
+            Q(skipped=False) | Q(is_proved=True) | Q(owner__in=organizations),
             digest=OuterRef("digest"),
             org_id__in=organizations,
             backend=OuterRef("location__backend"),
