@@ -4,6 +4,8 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import django.db
+
 from artifacts.exceptions import ArtifactError, StorageError, StorageFull
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -14,7 +16,7 @@ def storage_errors() -> Iterator[None]:
     """Raise StorageFull or StorageError, the original as its cause, for whatever a storage raises."""
     try:
         yield
-    except ArtifactError:
+    except (ArtifactError, django.db.Error):  # a download asks the database while it reads
         raise
     except OSError as error:
         raise (StorageFull if error.errno in _FULL else StorageError)() from error

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import DatabaseError, OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from artifacts import labels, late_labels, locations
+from artifacts import examining, labels, late_labels, locations
 from artifacts.block_hashes import HASHED_BLOCK
-from artifacts.models import Artifact, Location
+from artifacts.models import Artifact, BlockHashes, Location
 from artifacts.tokens import DOWNLOADER
 from audit import intake, write_ahead
 from audit.models import AuditEvent
@@ -110,6 +110,32 @@ def test_artifact_of_several_blocks_is_verified_by_its_digest(client: Client, lo
         answer = client.get(url(LARGE), headers=bearer(DOWNLOADER))
         with pytest.raises(Exception, match="does not match"):
             answer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"), [({}, (200, LARGE)), ({"Range": "bytes=-5"}, (206, LARGE[-5:]))], ids=["whole", "range"]
+)
+def test_database_that_goes_away_under_a_download_is_done_without(
+    client: Client, location: Location, settings: Settings, headers: dict[str, str], expected: tuple[int, bytes]
+) -> None:
+    assert put(client, LARGE) == (201, False)
+    table = BlockHashes._meta.db_table
+    run(f"ALTER TABLE {table} RENAME TO {table}_gone")
+    try:
+        assert get(client, LARGE, **headers) == expected
+        settings.CAS_WITHOUT_DATABASE_SECONDS = 0
+        answer = client.get(url(LARGE), headers={**bearer(DOWNLOADER), **headers})
+        assert_problem(answer, 503, "unavailable")
+        assert answer["Retry-After"]
+    finally:
+        run(f"ALTER TABLE {table}_gone RENAME TO {table}")
+
+
+def test_database_that_goes_away_under_a_verification_is_not_the_storage(location: Location, client: Client) -> None:
+    put(client, CONTENT)
+    artifact = Artifact.objects.select_related("location").get()
+    with no_database(), pytest.raises(DatabaseError):
+        examining.verify(artifact)
 
 
 def test_what_is_corrupt_is_replaced_though_its_mark_cannot_be_read(client: Client, location: Location) -> None:
