@@ -26,8 +26,12 @@ class WriteBack:
             return
         self._unsynced = 0
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="write-back", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="write-back", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system gives no more threads: the last fsync has more to wait for
+                return
+            self._thread = thread
         self._wanted.set()
 
     def finish(self) -> None:

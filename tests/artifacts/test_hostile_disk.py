@@ -356,6 +356,26 @@ def test_sync_that_fails_while_an_upload_still_arrives_fails_that_upload(
     assert store.stat(digest) is None
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_upload_for_whose_syncs_there_is_no_thread_goes_on_without(
+    new_uploader: Callable[[], Uploader], monkeypatch: pytest.MonkeyPatch, is_whole: bool
+) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(write_back, "INTERVAL", BLOCK_SIZE)
+    uploader = new_uploader()
+    store = open_store(uploader.location)
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with store.stage() as staged:
+        for _ in range(3):
+            staged.write(CONTENT[:BLOCK_SIZE])
+        if is_whole:
+            assert staged.place(digest_of(CONTENT[:BLOCK_SIZE] * 3))
+    assert open_files(uploader.root) == []
+    assert temp_files(uploader) == []
+
+
 LARGE = os.urandom(3 * HASHED_BLOCK)
 
 
