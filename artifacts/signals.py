@@ -32,6 +32,7 @@ artifact_downloaded = Signal(use_caching=True)
 # was refused because as many transfers were under way as are taken. Sent with `sender=None`.
 problem_answered = Signal()
 
-# A person did something by hand, in the admin. Arguments: `request` HttpRequest, `act` str ("downloaded", "tested"),
-# `subject` the Artifact or Location, `org_id` UUID or None, and `details`, a dictionary of what JSON can say.
+# A person did something by hand, in the admin. Arguments: `request` HttpRequest, `act` str ("downloaded", "tested",
+# "deleted"), `subject` the Artifact, Location or ResumableUpload, `org_id` UUID or None, and `details`, a dictionary of
+# what JSON can say.
 person_acted = Signal()

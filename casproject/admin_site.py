@@ -18,7 +18,7 @@ from people.forms import SignInForm
 class Recorded:
     """Mixed into each ModelAdmin that is registered: where Django keeps its own log of changes, so does the trail.
 
-    One that has more to say records it itself, and says so by `records_itself`.
+    One that has more to say, or knows better when, records it itself, and says so by `records_itself`.
     """
 
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> Any:

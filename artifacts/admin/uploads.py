@@ -1,6 +1,6 @@
 """Resumable uploads, which administrators can look at and give up."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -11,6 +11,7 @@ from artifacts import resumable
 from artifacts.admin.cells import LocationFilter
 from artifacts.exceptions import ArtifactError
 from artifacts.models import ResumableUpload
+from artifacts.signals import person_acted
 
 if TYPE_CHECKING:
     UploadModelAdmin = admin.ModelAdmin[ResumableUpload]
@@ -20,6 +21,7 @@ else:
 
 @admin.register(ResumableUpload)
 class ResumableUploadAdmin(UploadModelAdmin):
+    records_itself = True  # when it is known that an upload is gone: Django records before it deletes
     list_display = ["id", "file_name", "progress", "location", "org_id", "created_at", "expires_at"]
     list_filter = [("location", LocationFilter)]
     list_select_related = ["location"]
@@ -49,8 +51,25 @@ class ResumableUploadAdmin(UploadModelAdmin):
         try:
             if not resumable.discard(upload):
                 self.message_user(request, f"{upload} is being made an artifact, and stays.", messages.WARNING)
+                request.some_stay = True  # type: ignore[attr-defined]
+                return
         except ArtifactError as error:
             self.message_user(request, f"{upload} is gone, but not its bytes yet. {error}", messages.WARNING)
+        person_acted.send(
+            sender=ResumableUpload, request=request, act="deleted", subject=upload, org_id=None, details={}
+        )
+
+    def message_user(
+        self,
+        request: HttpRequest,
+        message: Any,
+        level: int | str = messages.INFO,
+        extra_tags: str = "",
+        fail_silently: bool = False,
+    ) -> None:
+        """Django's, but not to say that all were deleted when some stay."""
+        if level != messages.SUCCESS or not getattr(request, "some_stay", False):
+            super().message_user(request, message, level, extra_tags, fail_silently)
 
     @admin.display(description="progress")
     def progress(self, upload: ResumableUpload) -> str:

@@ -3,6 +3,7 @@
 import base64
 import errno
 import io
+import json
 import os
 import time
 import uuid
@@ -933,7 +934,9 @@ def test_admin_shows_progress_and_gives_up_an_upload(admin_client: Client, tus: 
     assert "6 of 12" in page
     assert 'name="_save"' not in page
     assert admin_client.get("/admin/artifacts/resumableupload/add/").status_code == 403
-    assert admin_client.post(f"{url}/delete/", {"post": "yes"}).status_code == 302
+    answer = admin_client.post(f"{url}/delete/", {"post": "yes"}, follow=True)
+    assert "was deleted successfully" in answer.content.decode()
+    assert AuditEvent.objects.filter(action="CASResumableUploadDeleted").count() == 1
     assert files_in(root) == []
     assert tus.head(address).status_code == 404
 
@@ -947,7 +950,15 @@ def test_admin_gives_up_many_and_says_what_stays(admin_client: Client, tus: Tus,
     selected = {"action": "delete_selected", "_selected_action": [a.split("/")[-1] for a in addresses], "post": "yes"}
     answer = admin_client.post("/admin/artifacts/resumableupload/", selected, follow=True)
     assert "is being made an artifact" in answer.content.decode()
+    assert "Successfully deleted" not in answer.content.decode()
     assert list(ResumableUpload.objects.all()) == [busy]
+    [act] = AuditEvent.objects.filter(action="CASResumableUploadDeleted")
+    assert json.loads(act.payload)["Data"]["Info"]["target_key"] == addresses[1].split("/")[-1]
+    url = f"/admin/artifacts/resumableupload/{busy}/delete/"
+    answer = admin_client.post(url, {"post": "yes"}, follow=True)
+    assert "is being made an artifact" in answer.content.decode()
+    assert "was deleted successfully" not in answer.content.decode()
+    assert AuditEvent.objects.filter(action="CASResumableUploadDeleted").count() == 1
 
 
 def test_admin_bears_a_storage_that_fails(admin_client: Client, tus: Tus, root: Path) -> None:
