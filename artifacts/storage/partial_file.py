@@ -74,7 +74,7 @@ def remove_files(folder: Path, before: datetime, live: Container[str]) -> int:
     removed = 0
     for path in folder.iterdir() if folder.is_dir() else ():
         with suppress(FileNotFoundError):  # its upload ended, or another process removes too
-            if path.stem not in live and path.stat().st_mtime < before.timestamp():
+            if path.is_file() and path.stem not in live and path.stat().st_mtime < before.timestamp():
                 path.unlink()
                 removed += 1
     return removed

@@ -238,6 +238,23 @@ def test_deleted_artifact_is_gone(store: FileSystemStore) -> None:
     assert store.stat(DIGEST) is None
 
 
+def test_what_others_left_among_the_artifacts_is_passed_over(store: FileSystemStore, folder: Path) -> None:
+    put(store)
+    for name in (".DS_Store", "00", f"{DIGEST.hex[:2]}/.nfs0001"):
+        (folder / "sha256" / name).touch()
+    (folder / "sha256" / "lost+found").mkdir()
+    assert list(store.digests()) == [DIGEST]
+
+
+def test_folder_among_the_leftovers_keeps_none_of_them(store: FileSystemStore, folder: Path) -> None:
+    put(store)
+    stray, left = folder / INCOMING / "a", folder / INCOMING / "b"
+    stray.mkdir()
+    left.touch()
+    assert store.sweep(datetime.now(UTC) + timedelta(minutes=1)) == 1
+    assert (stray.exists(), left.exists()) == (True, False)
+
+
 def test_probe_writes_reads_and_leaves_nothing(store: FileSystemStore, folder: Path) -> None:
     probe(store)
     assert [path for path in folder.rglob("*") if path.is_file()] == []
