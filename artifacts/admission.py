@@ -21,9 +21,9 @@ class Slots:
     def __init__(self, total: int) -> None:
         self._total = total
         self._share = max(1, total * 3 // 4)
-        self._share_of_nobody = total // 8  # with a whole organization's share, it still leaves an eighth
+        # With a whole organization's share, it still leaves an eighth; of few it is one, but never the only one.
+        self._share_of_nobody = min(max(1, total // 8), total - 1)
         self._held: Counter[str | None] = Counter()
-        self.refused = 0  # so far
         # Reentrant: a slot that nobody released is released by the garbage collector, wherever that runs.
         self._lock = threading.RLock()
 
@@ -32,7 +32,6 @@ class Slots:
         share = self._share_of_nobody if holder is NOBODY else self._share
         with self._lock:
             if self._held.total() >= self._total or self._held[holder] >= share:
-                self.refused += 1
                 raise Busy
             self._held[holder] += 1
         return Slot(self, holder)

@@ -62,6 +62,32 @@ def test_an_organization_and_nobody_leave_room_together() -> None:
     assert slots.taken == len(held)
 
 
+@pytest.mark.parametrize("total", range(2, 8))
+def test_nobody_gets_one_of_few(total: int) -> None:
+    slots = Slots(total)
+    held = [slots.take(NOBODY)]
+    with pytest.raises(Busy):
+        slots.take(NOBODY)
+    held.append(slots.take("one"))
+    assert slots.taken == len(held)
+
+
+def test_nobody_never_gets_the_only_one() -> None:
+    with pytest.raises(Busy):
+        Slots(1).take(NOBODY)
+
+
+@pytest.mark.django_db
+def test_refused_body_is_heard_out_where_transfers_are_few(
+    client: Client, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "TRANSFERS", Slots(2))
+    body = io.BytesIO(CONTENT)
+    environ: dict[str, Any] = {"wsgi.input": body, "CONTENT_LENGTH": str(len(CONTENT))}
+    assert client.put(URL, headers=bearer(exp=1), **environ).status_code == 401
+    assert body.read() == b""
+
+
 def test_token_without_an_organization_is_somebodys() -> None:
     slots = Slots(8)
     assert len([slots.take("") for _ in range(6)]) == 6
