@@ -83,8 +83,8 @@ class KeyRing:
             for complaint in complaints:
                 logger.error("CAS_TOKEN_KEYS: %s Its keys stay as they were.", complaint)
         self._complaints = complaints
-        if _numbers(files) != _numbers(self._files):
-            self._files = files
+        before, self._files = self._files, files
+        if _numbers(files) != _numbers(before):
             self._verifier = self._make_verifier()
             logger.info("The keys of tokens have changed; there are %d.", len(_numbers(files)))
 

@@ -185,6 +185,21 @@ def test_file_that_is_half_written_or_gone_keeps_its_keys_and_is_told_once(
     ]
 
 
+def test_file_that_was_renamed_keeps_its_keys_when_it_is_half_written(
+    tmp_path: Path, later: Callable[[float], None]
+) -> None:
+    key, other = new_key(), new_key()
+    (tmp_path / "a.pem").write_text(public_pem(key))
+    (tmp_path / "other.pem").write_text(public_pem(other))
+    ring = KeyRing([str(tmp_path)])
+    (tmp_path / "a.pem").rename(tmp_path / "b.pem")
+    later(key_ring.LOOKED_AT + 0.1)
+    assert knows(ring, token(key))
+    (tmp_path / "b.pem").write_text(public_pem(key)[:60])
+    later(key_ring.LOOKED_AT + 0.1)
+    assert [knows(ring, token(each)) for each in (key, other)] == [True, True]
+
+
 def test_emptied_folder_keeps_its_keys(tmp_path: Path, later: Callable[[float], None]) -> None:
     key = new_key()
     (tmp_path / "key.pem").write_text(public_pem(key))
