@@ -104,7 +104,7 @@ class LengthRequired(ArtifactError):
 class PreconditionFailed(ArtifactError):
     status = 412
     code = "precondition_failed"
-    detail = "What is stored is not what the request's If-Match or If-Unmodified-Since asks for."
+    detail = "What is stored is not what the request's If-Match asks for."
 
 
 class UnsupportedVersion(ArtifactError):

@@ -33,7 +33,7 @@ DISCARD_LIMIT = sys.maxsize if settings.CAS_BEHIND_PROXY else 64 * 1024**2
 # Not by a renderer of DRF's, which take as long as finding the artifact.
 _AS_DRF = {"separators": (",", ":"), "ensure_ascii": False}
 
-_CONDITIONS = frozenset({"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE"})
+_CONDITIONS = frozenset({"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"})
 
 
 class AnyAccept(BaseContentNegotiation):
@@ -200,6 +200,7 @@ def _not_modified(request: Request, headers: dict[str, str]) -> HttpResponse | N
     """The 304 for a client that has it; raises PreconditionFailed (RFC 9110, section 13)."""
     if _CONDITIONS.isdisjoint(request.META):
         return None
+    request.META.pop("HTTP_IF_UNMODIFIED_SINCE", None)  # without Last-Modified no date counts; to Django it fails
     whole = HttpResponse(headers=headers)
     answer = get_conditional_response(request._request, etag=headers["ETag"], response=whole)
     if answer is None or answer is whole:

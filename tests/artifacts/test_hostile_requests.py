@@ -112,6 +112,7 @@ def ask(client: Client, location: Location) -> Callable[..., Any]:
     return ask
 
 
+PAST, FUTURE = "Tue, 24 Nov 2020 08:00:00 GMT", "Thu, 24 Nov 2095 08:00:00 GMT"
 WAYS = [(method, path) for method in ("GET", "HEAD") for path in (URL, URL.replace("artifacts", "download"))]
 
 
@@ -132,7 +133,7 @@ def test_client_that_has_it_is_told_so(
 @pytest.mark.parametrize(("method", "path"), WAYS)
 @pytest.mark.parametrize(
     "condition",
-    [{"If_Match": '"another"'}, {"If_Match": f"W/{ETAG}"}, {"If_Unmodified_Since": "Tue, 24 Nov 2026 08:00:00 GMT"}],
+    [{"If_Match": '"another"'}, {"If_Match": f"W/{ETAG}"}, {"If_Match": '"another"', "If_Unmodified_Since": PAST}],
 )
 def test_condition_that_fails_is_a_problem(
     ask: Callable[..., Any], method: str, path: str, condition: dict[str, str]
@@ -155,6 +156,10 @@ def test_condition_that_fails_is_a_problem(
         {"If_Modified_Since": "a while ago"},
         {"If_Modified_Since": "Tue, 99 Nov 99999 08:00:00 GMT"},
         {"If_Unmodified_Since": "\xff"},
+        {"If_Unmodified_Since": PAST},
+        {"If_Modified_Since": FUTURE},
+        {"If_None_Match": '"another"', "If_Unmodified_Since": PAST},
+        {"If_None_Match": '"another"', "If_Modified_Since": FUTURE},
         {"If_Range": '"'},
     ],
 )
