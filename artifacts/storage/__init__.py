@@ -10,7 +10,7 @@ from artifacts import credentials
 from artifacts.exceptions import StorageError
 from artifacts.storage.backends import find_backend
 from artifacts.storage.base import ObjectReader, Partial, Staged, Store, StoredObject
-from artifacts.storage.hosts import HostNotAllowed, check_options
+from artifacts.storage.hosts import check_options
 
 if TYPE_CHECKING:
     from artifacts.models import Location
@@ -33,7 +33,5 @@ def _build(backend_name: str, options: str, encrypted_credentials: str) -> Store
         everything = json.loads(options) | secret
         check_options(everything)
         return find_backend(backend_name).make_store(everything)
-    except HostNotAllowed:
-        raise
     except Exception as error:  # each storage class has its own way of refusing its options
         raise StorageError("The location's settings are wrong.") from error

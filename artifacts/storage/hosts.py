@@ -19,8 +19,6 @@ from django.conf import settings
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
-from artifacts.exceptions import StorageError
-
 logger = logging.getLogger(__name__)
 
 Address = IPv4Address | IPv6Address
@@ -31,8 +29,8 @@ _URL = re.compile(r"[a-z]+://[^\s\"'\\;]+", re.IGNORECASE)
 _BARE = ("custom_domain", "api_endpoint")  # options that may be a host without a scheme
 
 
-class HostNotAllowed(StorageError):
-    """A storage is where it may not be."""
+class HostNotAllowed(Exception):
+    """A storage is where it may not be. It names the host, and so is none of the errors that clients are shown."""
 
 
 def allowed_networks() -> list[Any]:

@@ -12,6 +12,7 @@ import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from django.core.exceptions import ValidationError
+from django.test import Client
 from pytest_django import Settings
 
 from artifacts.checks import check_allowed_hosts, check_storage_hosts
@@ -21,7 +22,8 @@ from artifacts.models import Location
 from artifacts.storage import open_store
 from artifacts.storage.hosts import HostNotAllowed, check_options, require_allowed
 from artifacts.storage.http import prepare
-from tests.factories import digest_of
+from tests.artifacts.test_errors import assert_problem
+from tests.factories import bearer, digest_of
 from tests.servers import free_port
 
 KEYS = {"access_key": "a", "secret_key": "s", "bucket_name": "b", "region_name": "r"}
@@ -117,8 +119,28 @@ def test_form_refuses_it_in_credentials() -> None:
 
 def test_stored_location_is_not_opened() -> None:
     location = Location(name="x", backend="AWS-S3", options={**KEYS, "endpoint_url": "http://127.0.0.1:9000"})
-    with pytest.raises(HostNotAllowed):
+    with pytest.raises(StorageError) as raised:
         open_store(location)
+    assert isinstance(raised.value.__cause__, HostNotAllowed)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("backend", ["AWS-S3", "GCS"])
+def test_clients_are_not_told_which_host_it_is(
+    client: Client, google_key: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: Any, backend: str
+) -> None:
+    options: dict[str, Any] = {**KEYS, **ONCE, "endpoint_url": "http://127.0.0.1:9000"}
+    if backend == "GCS":  # told when it is connected to, by what the name stands for then
+        monkeypatch.setattr("artifacts.storage.hosts._resolve", lambda host: ["169.254.169.254"])
+        key = {**google_key, "token_uri": "http://inside.test/token"}
+        options = {"bucket_name": "b", "project_id": "p", "credentials": key, **ONCE}
+    Location.objects.create(name="default", backend=backend, options=options)
+    headers = bearer(backend=backend)
+    answer = client.put(f"/artifacts/{digest_of(b'content')}", b"content", headers=headers)
+    assert_problem(answer, 502, "storage_error")
+    for host in ("127.0.0.1", "inside.test", "169.254.169.254"):
+        assert host not in answer.content.decode()
+    assert "was not connected to: see CAS_STORAGE_HOSTS" in caplog.text
 
 
 @pytest.fixture
@@ -167,8 +189,9 @@ def test_token_is_not_asked_for_inside(listener: socket.socket, google_key: dict
     store = open_store(Location(name="x", backend="GCS", options=options))
     with ThreadPoolExecutor(1) as pool:
         had_bytes = pool.submit(has_had_bytes, listener)
-        with pytest.raises(HostNotAllowed):
+        with pytest.raises(StorageError) as raised:
             store.stat(digest_of(b""))
+        assert isinstance(raised.value.__cause__, HostNotAllowed)
         assert not had_bytes.result()
 
 
