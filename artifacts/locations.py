@@ -2,7 +2,6 @@
 
 import time
 from typing import Any
-from uuid import UUID
 
 import django.db
 from django.conf import settings
@@ -13,6 +12,7 @@ from artifacts.exceptions import LocationNotFound, WrongOrganization
 from artifacts.models import Location
 from artifacts.tokens import Grant
 from common.first_query import first_query
+from common.organization_ids import parse_organization
 
 REMEMBERED = 1.0  # seconds until a change that another process made is seen
 
@@ -37,7 +37,7 @@ def find_location(grant: Grant) -> Location:
                 _known.pop(key, None)
                 raise LocationNotFound
             remember(location)
-    if location.organization is not None and location.organization != _parse_uuid(grant.org_id):
+    if location.organization is not None and location.organization != parse_organization(grant.org_id):
         raise WrongOrganization
     return location
 
@@ -60,10 +60,3 @@ def _is_fresh(read_at: float) -> bool:
 def forget(**kwargs: Any) -> None:
     """What this process changes it sees at once."""
     _known.clear()
-
-
-def _parse_uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

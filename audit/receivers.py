@@ -1,10 +1,8 @@
 """From a signal to a row: signal -> event -> row, or write-ahead log, or journal -> nudge. Nothing here raises."""
 
 import logging
-import re
 import time
 import uuid
-from functools import lru_cache
 from typing import Any
 
 from django.db import transaction
@@ -18,6 +16,7 @@ from audit.event_rows import row_of
 from audit.events import Action, Event
 from audit.keeping import keep
 from audit.models import State
+from common.organization_ids import parse_organization
 
 logger = logging.getLogger(__name__)
 
@@ -93,13 +92,3 @@ def _keep_ahead(event: Event) -> bool:
         return False
     nudge.wake()
     return True
-
-
-# What Go's uuid.Parse takes, for the control plane is written in it; Python's UUID takes a good deal more.
-_UUID = re.compile(r"(urn:uuid:)?\{?[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\}?", re.IGNORECASE)
-
-
-@lru_cache(maxsize=1000)
-def parse_organization(org_id: str) -> uuid.UUID | None:
-    """The organization of a token's `org-id`; None when that is no UUID."""
-    return uuid.UUID(org_id.lower()) if _UUID.fullmatch(org_id) else None

@@ -16,6 +16,7 @@ from artifacts.exceptions import StorageError
 from artifacts.models import Location
 from artifacts.storage import open_store
 from artifacts.tokens import DOWNLOADER
+from audit.models import AuditEvent
 from tests.factories import ORGANIZATION, bearer, digest_of
 
 pytestmark = pytest.mark.django_db
@@ -112,6 +113,20 @@ def test_bound_location_is_closed_to_others_for_every_call(client: Client, locat
     assert answer.status_code == 403
     if call != "head":
         assert answer.json()["code"] == "wrong_organization"
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [("{}", 201), ("{{{}}}", 201), ("urn:uuid:{}", 201), ("-{}", 403), ("{}-", 403), ("urn:{}", 403)],
+)
+def test_organization_of_a_bound_location_is_the_one_that_its_events_name(
+    client: Client, location: Location, form: str, status: int
+) -> None:
+    location.organization = ORGANIZATION
+    location.save()
+    answer = client.put(URL, CONTENT, headers=bearer(**{"org-id": form.format(ORGANIZATION)}))
+    assert answer.status_code == status
+    assert AuditEvent.objects.filter(org_id=ORGANIZATION).exists() is (status == 201)
 
 
 def test_credentials_are_encrypted_in_the_database(location: Location) -> None:
