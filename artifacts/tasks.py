@@ -5,7 +5,6 @@ import time
 from datetime import timedelta
 
 from celery import shared_task
-from celery.worker import state
 from django.conf import settings
 from django.utils import timezone
 
@@ -16,6 +15,7 @@ from artifacts.rate_limit import RateLimit
 from artifacts.scrub_findings import Finding, State
 from artifacts.scrub_lease import LeaseLost, ScrubRunning
 from artifacts.scrubbing import Stopped, Watcher, scrub
+from common.worker import is_ending
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +57,7 @@ def _is_due(location: Location) -> bool:
 
 class _Log(Watcher):
     def read(self, count: int) -> None:
-        # A warm shutdown waits for its task, and whoever asked for it may not.
-        # They are exit statuses when set, of which 0 is one.
-        flags = [getattr(state, name) for name in ("should_stop", "should_terminate")]
-        if any(flag is not None and flag is not False for flag in flags):
+        if is_ending():
             raise Stopped
 
     def done(self, finding: Finding) -> None:

@@ -4,13 +4,13 @@ import logging
 import time
 
 from celery import shared_task
-from celery.worker import state
 from django.conf import settings
 
 from audit import draining, intake, nudge, outbox
 from audit.consumer import Consumer, StreamError
 from audit.mirror import Mirror
 from audit.publisher import Unreachable
+from common.worker import is_ending
 
 logger = logging.getLogger(__name__)
 
@@ -44,16 +44,10 @@ def mirror_stream() -> None:
             draining.drain(
                 source,
                 mirror.take_in,
-                should_stop=lambda: time.monotonic() > deadline or _is_ending(),
+                should_stop=lambda: time.monotonic() > deadline or is_ending(),
                 is_patient=False,
             )
     except StreamError as error:
         logger.warning("The stream could not be mirrored: %s", error)
     if mirror.taken_in or mirror.too_old:
         logger.info("Mirror: %s", mirror)
-
-
-def _is_ending() -> bool:
-    # They are exit statuses when set, of which 0 is one.
-    flags = [getattr(state, name) for name in ("should_stop", "should_terminate")]
-    return any(flag is not None and flag is not False for flag in flags)
