@@ -125,7 +125,7 @@ class Exchange:
         definitions.RESPONSES.add(1, self.part, _CLASSES.get(self.status // 100, OTHER))
         if self.action:
             kind = self.location_kind
-            definitions.TRANSFERS.add(1, self.action, self.outcome or self.result, kind)
+            definitions.TRANSFERS.add(1, self.action, self.result, kind)
             definitions.DURATION.observe(self.seconds, self.action)
             if self.outcome:
                 _BYTES[self.outcome].add(self.size_bytes, kind)
