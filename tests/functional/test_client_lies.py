@@ -208,6 +208,17 @@ def test_a_confirmation_of_another_digest_is_none(file: Path) -> None:
         Client(url, "token").upload(file)
 
 
+def test_a_client_remembers_no_upload_that_has_ended(file: Path) -> None:
+    with lying_server(confirm) as (url, _):
+        client = Client(url, "token")
+        copies = [threading.Thread(target=client.upload, args=[file]) for _ in range(3)]
+        for copy in copies:
+            copy.start()
+        for copy in copies:
+            copy.join(SECONDS)
+    assert not client._turns
+
+
 def test_an_answer_before_the_body_costs_no_body(file: Path) -> None:
     bodies: list[bytes] = []
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from weakref import WeakValueDictionary
 
 from artifact_cas_client.addresses import Server, token_source
 from artifact_cas_client.digests import parse_digest
@@ -56,7 +57,8 @@ class Client:
         self._cache = ResumeCache(Path(cache) if cache is not None else default_folder())
         self._progress = progress or Silent()
         self._placed = Placed()
-        self._uploading: dict[str, threading.Lock] = {}
+        self._turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()  # by digest, while they last
+        self._asking = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +80,9 @@ class Client:
         """Store a file, under its own name when `file_name` is None; raises CasError, OSError."""
         source = Source.read(Path(path), file_name, self._transport.cancelled)
         self._progress.begin(source.size)
-        with self._uploading.setdefault(source.digest, threading.Lock()):  # a copy has it skipped, not sent twice
+        with self._asking:
+            turn = self._turns.setdefault(source.digest, threading.Lock())
+        with turn:  # a copy has it skipped, not sent twice
             return upload(self._transport, source, self._cache, self._backoff(), self._progress, self._resumable_from)
 
     def download(self, digest: str, path: AnyPath | None = None, *, force: bool = False) -> Download:
