@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
-from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet, UUIDField
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 
 from artifacts.admin.artifacts import ArtifactAdmin
@@ -37,18 +37,12 @@ def _locations_of(organizations: frozenset[UUID]) -> QuerySet[Location]:
 
 
 class ArtifactPages(Limited, ArtifactAdmin):
-    """An artifact is theirs when an event of theirs tells of it, there, and could not be made by its digest alone."""
+    """An artifact is theirs when an event of theirs tells of it, there."""
 
     change_form_template = "admin/artifacts/artifact/with_events.html"
 
     def of_organizations(self, organizations: frozenset[UUID]) -> Q:
-        of_location = AuditEvent.objects.alias(
-            is_proved=ExpressionWrapper(OuterRef("location__proof_of_possession"), BooleanField()),
-            owner=ExpressionWrapper(OuterRef("location__organization"), UUIDField()),
-        )
-        # One subquery, which PostgreSQL makes a join of; not two with OR between them.
-        events = of_location.filter(
-            Q(skipped=False) | Q(is_proved=True) | Q(owner__in=organizations),
+        events = AuditEvent.objects.filter(
             digest=OuterRef("digest"),
             org_id__in=organizations,
             backend=OuterRef("location__backend"),
@@ -56,10 +50,23 @@ class ArtifactPages(Limited, ArtifactAdmin):
         )
         return Q(Exists(events))
 
+    def has_download_permission(self, request: HttpRequest, artifact: Artifact | None = None) -> bool:
+        """Its bytes are theirs when they had them: an upload of what is there makes an event by its digest alone."""
+        is_allowed = super().has_download_permission(request, artifact)
+        organizations = access.organizations_of(request.user)
+        if artifact is None or organizations is None or not is_allowed:
+            return is_allowed
+        location = artifact.location
+        if location.proof_of_possession or location.organization in organizations:
+            return True
+        events = AuditEvent.objects.filter(digest=artifact.digest, org_id__in=organizations, skipped=False)
+        return events.filter(backend=location.backend, location=location.name).exists()
+
     def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:
         """With its events, for those who may see any."""
         more: dict[str, Any] = dict(extra_context or {})
         artifact = self.get_object(request, unquote(object_id))
+        more["may_download"] = self.has_download_permission(request, artifact)
         if artifact is not None and request.user.has_perm("audit.view_auditevent"):
             more["history"] = artifact_history.of(artifact.digest, request.user)
         return super().change_view(request, object_id, form_url, more)

@@ -111,7 +111,8 @@ class ArtifactAdmin(ReadOnly, ArtifactModelAdmin):
 
         return [page("download", self.download_view), page("verify", self.verify_view), *super().get_urls()]
 
-    def has_download_permission(self, request: HttpRequest) -> bool:
+    def has_download_permission(self, request: HttpRequest, artifact: Artifact | None = None) -> bool:
+        """Of any artifact, or of this one."""
         return request.user.has_perm("artifacts.download_artifact")
 
     def has_verify_permission(self, request: HttpRequest) -> bool:
@@ -140,6 +141,8 @@ class ArtifactAdmin(ReadOnly, ArtifactModelAdmin):
         if request.method != "GET":
             return HttpResponseNotAllowed(["GET"])
         artifact = self._seen(request, object_id, is_allowed=self.has_download_permission(request))
+        if not self.has_download_permission(request, artifact):
+            raise PermissionDenied
         try:
             return by_hand.download(request, artifact)
         except ArtifactError as error:
