@@ -147,7 +147,7 @@ class EventForm(forms.Form):
             found |= event_filters.begins_with(digest)
         words = Q()
         for word in smart_split(text):
-            words &= Q(file_name__icontains=unescape_string_literal(word) if word[0] in "'\"" else word)
+            words &= Q(file_name__icontains=unescape_string_literal(word) if _is_quoted(word) else word)
         return EventFilter(rest=words | found)
 
     def _is_known(self, digest: str) -> bool:
@@ -195,6 +195,10 @@ def _both(one: EventFilter, other: EventFilter) -> EventFilter:
     return replace(
         one, rest=rest, indexed=indexed, unordered=unordered, organization=organization, organizations=organizations
     )
+
+
+def _is_quoted(word: str) -> bool:
+    return len(word) > 1 and word[0] in "'\"" and word[0] == word[-1]
 
 
 def _uuid(text: str) -> UUID | None:

@@ -123,6 +123,19 @@ def test_filters_combine(
     assert shown(viewer, **query) == [mixture[name] for name in names]
 
 
+@pytest.mark.parametrize("text", ['"', "'", '"tis', "'tis", '"a"b', "'a\"", '"a" \''])
+def test_quotes_that_enclose_no_words_are_searched_for(viewer: Client, text: str) -> None:
+    at(0, file_name="plain a b.txt")
+    named = at(1, file_name=f"a {text} b.txt")
+    assert shown(viewer, q=text) == [named]
+
+
+def test_words_in_quotes_are_one(viewer: Client) -> None:
+    named = at(0, file_name="a b.txt")
+    at(1, file_name="b a.txt")
+    assert shown(viewer, q='"a b"') == shown(viewer, q="'a b'") == [named]
+
+
 def test_an_event_is_found_by_its_id(viewer: Client, mixture: dict[str, AuditEvent]) -> None:
     assert shown(viewer, q=str(mixture["again"].event_id)) == [mixture["again"]]
 
