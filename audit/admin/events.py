@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
@@ -31,10 +33,17 @@ FORMS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson; chars
 _SUBJECT = "audit events"
 
 
+class ChosenForm(ActionForm):
+    """For events that were chosen one by one alone: what the filters ask for is matching_view's, which is bounded."""
+
+    select_across = forms.BooleanField(required=False, disabled=True, label="", widget=forms.HiddenInput)
+
+
 @admin.register(AuditEvent)
 class AuditEventAdmin(EventCells, ModelAdmin):
     ordering = ["-occurred_at", "-id"]
     sortable_by = ()  # no index serves another order
+    action_form = ChosenForm
     actions = ["retry_failed", "replay"]
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER

@@ -312,6 +312,15 @@ def test_all_that_failed_and_match_are_retried(log_in: LogIn) -> None:
     assert AuditEvent.objects.filter(action="CASAuditEventsRetried").count() == 1
 
 
+@pytest.mark.parametrize("action", ["retry_failed", "replay"])
+def test_an_action_of_chosen_events_reaches_no_others(log_in: LogIn, action: str) -> None:
+    state = State.FAILED if action == "retry_failed" else State.PUBLISHED
+    chosen, _ = make_row(state), make_row(state)
+    data = {"action": action, "_selected_action": [chosen.pk], "select_across": "1"}
+    log_in("retry", "replay").post(LIST, data)
+    assert list(transfers().filter(state="pending")) == [chosen]
+
+
 def test_replay_is_of_what_we_published(log_in: LogIn) -> None:
     rows = {state: make_row(state) for state in State}
     log_in("replay").post(MATCHING, {"act": "replay"})
