@@ -7,7 +7,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from audit import access, acts, nudge
 from audit.acts import Act
-from audit.admin import event_acts, event_columns
+from audit.admin import event_acts, event_columns, files
 from audit.admin.event_cells import EventCells, events_url, name_organizations
 from audit.admin.event_list import EventChangeList, form_of
 from audit.admin.live import Live
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 else:
     ModelAdmin = admin.ModelAdmin
 
-FORMS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson; charset=utf-8"}
 _SUBJECT = "audit events"
 
 
@@ -188,9 +187,8 @@ class AuditEventAdmin(EventCells, ModelAdmin):
             return HttpResponseRedirect(f"{events_url()}?{request.GET.urlencode()}")
         asked = event_acts.until(form.asked(), timezone.now())
         which = "&".join(f"{name}={value}" for name, value in form.given()) or "all"
-        if asked_for in FORMS and self.has_export_permission(request):
-            acts.record(request, Act.EXPORTED, _SUBJECT, which=which, format=asked_for)
-            return _download(asked, asked_for)
+        if asked_for in files.FORMS and self.has_export_permission(request):
+            return self.export(request, asked, asked_for, which)
         if asked_for == "retry" and self.has_retry_permission(request):
             sent = event_acts.retry(asked)
             self._tell(request, Act.RETRIED, sent.events, which, is_all=sent.is_all)
@@ -200,6 +198,12 @@ class AuditEventAdmin(EventCells, ModelAdmin):
         else:
             raise PermissionDenied
         return HttpResponseRedirect(f"{events_url()}?{request.GET.urlencode()}")
+
+    def export(self, request: HttpRequest, asked: EventFilter, form: str, which: str) -> HttpResponseBase:
+        """What is asked for as a file."""
+        acts.record(request, Act.EXPORTED, _SUBJECT, which=which, format=form)
+        content = (piece.content for piece in pieces(asked, form))
+        return files.attachment(content, form, f"audit-events-{timezone.now():%Y%m%dT%H%M%SZ}")
 
     def _may_do_more(self, request: HttpRequest) -> bool:
         may = (self.has_export_permission, self.has_retry_permission, self.has_replay_permission)
@@ -212,11 +216,3 @@ class AuditEventAdmin(EventCells, ModelAdmin):
             raise PermissionDenied
         event_columns.choose(request, request.POST.getlist("column"))
         return HttpResponseRedirect(f"{events_url()}?{request.GET.urlencode()}")
-
-
-def _download(asked: EventFilter, form: str) -> StreamingHttpResponse:
-    """Sent while it is read: any number of events, in little memory."""
-    answer = StreamingHttpResponse((piece.content for piece in pieces(asked, form)), content_type=FORMS[form])
-    answer["Content-Disposition"] = f'attachment; filename="audit-events-{timezone.now():%Y%m%dT%H%M%SZ}.{form}"'
-    answer["Cache-Control"] = "no-store"
-    return answer

@@ -1,18 +1,20 @@
 """Usage as files: CSV that is streamed in pieces, each read by itself, so that no transaction stays open meanwhile."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponseBadRequest, HttpResponseBase
 
 from audit import acts, api_usage, organization_usage, organizations, periods
 from audit.acts import Act, Target
+from audit.admin import files
 from audit.api_formats import csv_lines
 from audit.models import Organization
-from audit.periods import Period
+from audit.periods import Period, PeriodError
 from audit.usage_sums import COUNTS
 
 BATCH = 500  # rows that are read at once
@@ -20,19 +22,41 @@ _OF_ONE = ["org_id", "organization", "start", "backend", "location", *COUNTS, "d
 _OF_ALL = ["org_id", "organization", *COUNTS, "dedup_ratio"]
 
 
-def usage(request: HttpRequest, organization: Organization) -> StreamingHttpResponse:
+def usage(request: HttpRequest, organization: Organization) -> HttpResponseBase:
     """Of one organization: a row for each hour or day, and location."""
-    period, _ = periods.read(request.GET)
     target = Target("Usage", str(organization.pk), str(organization))
-    acts.record(request, Act.EXPORTED, target, org_id=organization.pk, **_recorded(period))
-    return _answer(_rows_of_one(organization, period), _OF_ONE, f"usage-{organization.pk}-{_days(period)}.csv")
+    rows = partial(_rows_of_one, organization)
+    return _file(request, rows, _OF_ONE, f"usage-{organization.pk}", target, organization.pk)
 
 
-def usage_of_all(request: HttpRequest, seen: QuerySet[Organization]) -> StreamingHttpResponse:
+def usage_of_all(request: HttpRequest, seen: QuerySet[Organization]) -> HttpResponseBase:
     """Of all organizations that the user may see: a row for each, those that did nothing included."""
-    period, _ = periods.read(request.GET)
-    acts.record(request, Act.EXPORTED, Target("Usage", name="of organizations"), **_recorded(period))
-    return _answer(_rows_of_all(seen.order_by("pk"), period), _OF_ALL, f"usage-{_days(period)}.csv")
+    target = Target("Usage", name="of organizations")
+    return _file(request, partial(_rows_of_all, seen.order_by("pk")), _OF_ALL, "usage", target)
+
+
+def _file(
+    request: HttpRequest,
+    read: Callable[[Period], Iterable[list[dict[str, Any]]]],
+    columns: list[str],
+    name: str,
+    target: Target,
+    org_id: UUID | None = None,
+) -> HttpResponseBase:
+    """The rows of the period that is asked for; 400 when that is none, for a file does not say which it shows."""
+    try:
+        period = periods.parse(request.GET)
+    except PeriodError as error:
+        return HttpResponseBadRequest(str(error), content_type="text/plain; charset=utf-8")
+    details: dict[str, Any] = {"format": "csv", **period.bounds}
+    acts.record(request, Act.EXPORTED, target, org_id=org_id, **details)
+    return files.attachment(_pieces(read(period), columns), "csv", f"{name}-{_days(period)}")
+
+
+def _pieces(batches: Iterable[list[dict[str, Any]]], columns: list[str]) -> Iterator[str]:
+    yield csv_lines([], columns, header=True)
+    for rows in batches:
+        yield csv_lines(rows, columns, header=False)
 
 
 def _rows_of_one(organization: Organization, period: Period) -> Iterator[list[dict[str, Any]]]:
@@ -74,23 +98,8 @@ def _rows_of_all(seen: QuerySet[Organization], period: Period) -> Iterator[list[
         last = ids[-1]
 
 
-def _answer(batches: Iterable[list[dict[str, Any]]], columns: list[str], name: str) -> StreamingHttpResponse:
-    def pieces() -> Iterator[str]:
-        yield csv_lines([], columns, header=True)
-        for rows in batches:
-            yield csv_lines(rows, columns, header=False)
-
-    disposition = f'attachment; filename="{name}"'
-    headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
-    return StreamingHttpResponse(pieces(), content_type="text/csv; charset=utf-8", headers=headers)
-
-
 def _rounded(ratio: float | None) -> float | None:
     return None if ratio is None else round(ratio, 6)
-
-
-def _recorded(period: Period) -> dict[str, Any]:
-    return {"format": "csv", **period.bounds}
 
 
 def _days(period: Period) -> str:

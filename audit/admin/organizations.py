@@ -7,7 +7,7 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -144,7 +144,7 @@ class OrganizationAdmin(ModelAdmin):
         elif "display_name" in form.changed_data:
             acts.record(request, Act.CHANGED, obj, org_id=obj.pk, before=before, after=obj.display_name)
 
-    def usage(self, request: HttpRequest, org_id: UUID) -> StreamingHttpResponse:
+    def usage(self, request: HttpRequest, org_id: UUID) -> HttpResponseBase:
         """Its usage of a period as CSV."""
         self._check_export(request)
         organization = self.get_object(request, str(org_id))
@@ -152,7 +152,7 @@ class OrganizationAdmin(ModelAdmin):
             raise Http404
         return organization_files.usage(request, organization)
 
-    def usage_of_all(self, request: HttpRequest) -> StreamingHttpResponse:
+    def usage_of_all(self, request: HttpRequest) -> HttpResponseBase:
         """The usage of a period of all organizations that the user may see, as CSV."""
         self._check_export(request)
         return organization_files.usage_of_all(request, self.get_queryset(request))

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from audit import api_pages
+from audit import api_pages, export
 from audit.admin import event_acts, event_list
 from audit.api_pages import Effort
 from audit.events import Action
@@ -282,6 +282,35 @@ def test_export_is_in_the_trail(log_in: LogIn, mixture: dict[str, AuditEvent]) -
     exported(log_in("export"), "csv", "?action=downloaded")
     info = json.loads(AuditEvent.objects.get(action="CASAuditEventsExported").payload)["Data"]["Info"]
     assert (info["which"], info["format"]) == ("action=downloaded", "csv")
+
+
+@pytest.mark.parametrize(
+    ("form", "last"),
+    [
+        ("csv", "INCOMPLETE: the server failed before the end of this file"),
+        ("jsonl", '{"error":"INCOMPLETE: the server failed before the end of this file"}'),
+    ],
+)
+def test_export_that_breaks_off_says_so(
+    log_in: LogIn, mixture: dict[str, AuditEvent], monkeypatch: pytest.MonkeyPatch, form: str, last: str
+) -> None:
+    monkeypatch.setattr(export, "BATCH", 2)
+    pages = iter([api_pages.read_page])
+
+    def fail_at_the_second(*args: Any, **options: Any) -> Any:
+        read = next(pages, None)
+        if read is None:
+            raise OperationalError("the database is gone")
+        return read(*args, **options)
+
+    monkeypatch.setattr(api_pages, "read_page", fail_at_the_second)
+    sent: list[bytes] = []
+    with pytest.raises(OperationalError):
+        sent.extend(log_in("export").post(MATCHING, {"act": form}).streaming_content)  # type: ignore[attr-defined]
+    lines = b"".join(sent).decode().splitlines()
+    assert lines[-1] == last
+    assert len(lines) == 3 + (form == "csv")
+    assert "small.txt" in lines[-3]
 
 
 def test_the_count_comes_before(log_in: LogIn, mixture: dict[str, AuditEvent], monkeypatch: pytest.MonkeyPatch) -> None:

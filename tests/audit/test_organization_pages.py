@@ -71,8 +71,10 @@ def _usage() -> None:
     ],
 )
 def test_no_page_fails_for_days_at_the_ends_of_the_calendar(everyone: Client, first: str, last: str) -> None:
-    for address in (reverse("admin:index"), LIST, page_of(BIG), page_of(BIG, "usage"), ALL_USAGE):
+    for address in (reverse("admin:index"), LIST, page_of(BIG)):
         assert everyone.get(address, {"first": first, "last": last}).status_code == 200
+    for address in (page_of(BIG, "usage"), ALL_USAGE):
+        assert everyone.get(address, {"first": first, "last": last}).status_code in {200, 400}
 
 
 def listed(client: Client, **query: str) -> list[uuid.UUID]:
@@ -314,6 +316,24 @@ def test_exports_are_recorded(everyone: Client) -> None:
     assert one["ActionType"] == of_all["ActionType"] == "CASUsageExported"
     assert (one["OrgID"], of_all["OrgID"]) == (str(BIG), None)
     assert (one["Info"]["from"], one["Info"]["to"]) == ("2026-11-01T00:00Z", "2026-11-03T00:00Z")
+
+
+@pytest.mark.parametrize("name", ["one", "all"])
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ({"first": "2026-02-30", "last": "2026-03-31"}, "There is no such day."),
+        ({"first": "2026-03-02", "last": "2026-03-01"}, "The first day must not be after the last."),
+        ({"period": "30"}, "There is no such period"),
+    ],
+)
+def test_no_file_is_of_another_period_than_was_asked_for(
+    everyone: Client, name: str, query: dict[str, str], problem: str
+) -> None:
+    answer = everyone.get(ALL_USAGE if name == "all" else page_of(BIG, "usage"), query)
+    assert (answer.status_code, answer["Content-Type"]) == (400, "text/plain; charset=utf-8")
+    assert problem in answer.content.decode()
+    assert acts() == []
 
 
 class TestLimited:
