@@ -1,20 +1,32 @@
-"""The pages of artifacts, which belong to nobody, with what the trail knows: whose they are, and who had them when."""
+"""What pages of one app have of the other's.
 
+The pages of artifacts, which belong to nobody, say what the trail knows: whose they are, and who had them when. The
+files of the trail's pages are sent as downloads are: in one of the places that transfers have.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import wraps
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from artifacts.admin.artifacts import ArtifactAdmin
 from artifacts.admin.locations import LocationAdmin
 from artifacts.admin.scrubs import ScrubAdmin
 from artifacts.admin.uploads import ResumableUploadAdmin
+from artifacts.admission import TRANSFERS
+from artifacts.api_errors import RETRY_AFTER
+from artifacts.exceptions import Busy
 from artifacts.models import Artifact, Location, ResumableUpload, Scrub
 from audit import access
-from audit.models import AuditEvent
+from audit.admin.events import AuditEventAdmin
+from audit.admin.organizations import OrganizationAdmin
+from audit.models import AuditEvent, Organization
 from casproject import artifact_history
 
 
@@ -89,9 +101,43 @@ class UploadPages(Limited, ResumableUploadAdmin):
         return Q(org_id__in=[str(organization) for organization in organizations])
 
 
+Send = Callable[..., HttpResponseBase]
+
+
+def in_a_slot(send: Send) -> Send:
+    """A method that sends a file: whoever reads it slowly holds one of the places that people have."""
+
+    @wraps(send)
+    def answer(*args: Any, **kwargs: Any) -> HttpResponseBase:
+        with ExitStack() as held:
+            try:
+                held.callback(TRANSFERS.take("people").release)
+            except Busy as error:
+                headers = {"Retry-After": str(RETRY_AFTER)}
+                return HttpResponse(str(error), status=error.status, content_type="text/plain", headers=headers)
+            response = send(*args, **kwargs)
+            if response.streaming:
+                # As Django's own handler does.
+                response._resource_closers.append(held.pop_all().close)  # type: ignore[attr-defined]
+            return response
+
+    return answer
+
+
+class EventPages(AuditEventAdmin):
+    export = in_a_slot(AuditEventAdmin.export)
+
+
+class OrganizationPages(OrganizationAdmin):
+    usage = in_a_slot(OrganizationAdmin.usage)
+    usage_of_all = in_a_slot(OrganizationAdmin.usage_of_all)
+
+
 _PAGES: dict[Any, Any] = {
     Artifact: ArtifactPages,
+    AuditEvent: EventPages,
     Location: LocationPages,
+    Organization: OrganizationPages,
     ResumableUpload: UploadPages,
     Scrub: ScrubPages,
 }

@@ -1,10 +1,12 @@
 """Clients that stop half-way keep what they hold, and no more than their share of it."""
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import cycle, repeat
+from urllib.parse import urlencode
 
 import pytest
 import requests
@@ -16,6 +18,7 @@ from tests.servers import wait_until
 TRANSFERS = 16
 SHARE = 12  # three quarters
 Stall = Callable[[], tuple[RawRequest, bool]]
+PASSWORD = "for-a-test-alone-1"
 STALLED = 20  # more than all slots, and with as many of another kind more than all threads
 
 
@@ -23,8 +26,10 @@ STALLED = 20  # more than all slots, and with as many of another kind more than 
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
     """One web process, so that its slots can be counted from outside."""
     limits = {"CAS_WEB_WORKERS": "1", "CAS_WEB_THREADS": "24", "CAS_MAX_TRANSFERS": str(TRANSFERS)}
-    stack = LiveStack(tmp_path_factory.mktemp("stack"), None, **limits)
+    stack = LiveStack(tmp_path_factory.mktemp("stack"), None, **limits, DJANGO_SUPERUSER_PASSWORD=PASSWORD)
     stack.prepare()
+    stack.manage("createsuperuser", "--no-input", "--username", "admin", "--email", "admin@localhost")
+    stack.manage("seed_events", "--count", "15000")  # more, as a file, than the buffers between server and client
     stack.start("web")
     yield stack
     stack.stop()
@@ -58,6 +63,31 @@ def stall_download(tenant: Tenant, content: bytes) -> tuple[RawRequest, bool]:
     """A download that nobody reads, and whether the server began it; else it was refused."""
     download = tenant.open_download(content)
     return download, download.peek(SECONDS).startswith(b"HTTP/1.1 200")
+
+
+@pytest.fixture
+def open_export(stack: LiveStack) -> Callable[[], RawRequest]:
+    """Asks for all events as a file, and reads nothing of it."""
+    with requests.Session() as session:
+        url = f"{stack.url}/admin/login/"
+        session.get(url, timeout=SECONDS)
+        form = {"csrfmiddlewaretoken": session.cookies["csrftoken"], "username": "admin", "password": PASSWORD}
+        assert session.post(url, form, timeout=SECONDS, allow_redirects=False).status_code == 302
+        cookies = dict(session.cookies)
+    body = urlencode({"csrfmiddlewaretoken": cookies["csrftoken"], "act": "csv"})
+    headers = {
+        "Host": f"127.0.0.1:{stack.port}",
+        "Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items()),
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Content-Length": str(len(body)),
+    }
+
+    def ask() -> RawRequest:
+        export = RawRequest(stack.port, "POST /admin/audit/auditevent/matching/ HTTP/1.1", headers)
+        export.send(body.encode())
+        return export
+
+    return ask
 
 
 def stall_until_refused(stalls: Iterable[Stall], clients: list[RawRequest]) -> int:
@@ -129,6 +159,32 @@ def test_bodies_of_clients_without_a_token_keep_nobody_out(stack: LiveStack, cli
     assert_alive(stack)
     assert Tenant(stack).put(os.urandom(1000)).status_code == 201
     assert_all_slots_are_free(stack, clients)
+
+
+def test_files_that_nobody_reads_keep_nobody_out(
+    stack: LiveStack, open_export: Callable[[], RawRequest], clients: list[RawRequest]
+) -> None:
+    def stall() -> tuple[RawRequest, bool]:
+        export = open_export()
+        return export, export.peek(SECONDS).startswith(b"HTTP/1.1 200")
+
+    assert stall_until_refused(repeat(stall), clients) == SHARE
+    assert_alive(stack)
+    assert Tenant(stack).put(os.urandom(1000)).status_code == 201
+    assert_all_slots_are_free(stack, clients)
+
+
+def test_file_that_breaks_off_says_so(stack: LiveStack, open_export: Callable[[], RawRequest]) -> None:
+    with open_export() as export, sqlite3.connect(stack.folder / "cas.sqlite3") as database:
+        answer = export.answer()
+        assert answer.status == 200
+        database.execute("ALTER TABLE audit_auditevent RENAME TO away")
+        try:
+            content = answer.read()  # it ends as HTTP has a whole answer end
+        finally:
+            database.execute("ALTER TABLE away RENAME TO audit_auditevent")
+    assert content.endswith(b"\r\nINCOMPLETE: the server failed before the end of this file\r\n")
+    assert 1000 < content.count(b"\r\n") < 15_000
 
 
 def test_slots_come_back_from_transfers_that_end_well(stack: LiveStack, large: bytes) -> None:
