@@ -16,18 +16,24 @@ def sync_folder(folder: Path) -> None:
 def write_whole(path: Path, text: str, *, is_synced: bool) -> None:
     """Write a file that is there whole or not at all, and its folder if that is not there; raises OSError.
 
-    If it is not synced, the machine, going down in the next half minute, may take it along, or leave it empty.
+    Nobody but its owner may read it. If it is not synced, the machine, going down in the next half minute, may take it
+    along, or leave it empty.
     """
     folder = path.parent
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         sync_folder(folder.parent)
     partial = path.with_suffix(".partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        if is_synced:
-            os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        partial.touch(0o600)
+        with partial.open("w") as file:
+            file.write(text)
+            file.flush()
+            if is_synced:
+                os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)  # nobody would look for it
+        raise
     if is_synced:
         sync_folder(folder)
