@@ -70,6 +70,7 @@ class GroupCommit:
         self._pid: int | None = None
         self._thread: threading.Thread | None = None
         self._busy_since: float | None = None
+        self._is_ending = False
 
     def write(self, write: Write, row: Any) -> None:
         """Have the row written, by an Insert or by a function of a list of rows, and return when it is committed.
@@ -132,17 +133,19 @@ class GroupCommit:
     def stop(self) -> None:
         """Let the thread finish what it was given, close its connection and end; the next row starts another."""
         if self._pid == os.getpid() and self._thread is not None:
-            self._queue.put([])
+            self._is_ending = True
+            self._queue.put([])  # wakes it
             self._thread.join()
-            self._pid = None
+            self._pid, self._is_ending = None, False
 
     def _run(self) -> None:
-        while tickets := self._next_group():
-            self._busy_since = time.monotonic()
-            try:
-                _commit(tickets)
-            finally:
-                self._busy_since = None
+        while not (self._is_ending and self._queue.empty()):
+            if tickets := self._next_group():
+                self._busy_since = time.monotonic()
+                try:
+                    _commit(tickets)
+                finally:
+                    self._busy_since = None
         connection.close()
 
     def _next_group(self) -> list[Ticket]:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from django.contrib.auth.models import Group
 from django.db import DataError, IntegrityError, OperationalError
 
 from common import group_commit
-from common.group_commit import CommitTimeout, GroupCommit
+from common.group_commit import CommitTimeout, GroupCommit, Ticket
 from common.transactions import _turn
 from people.roles import ROLES
+from tests.servers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -131,6 +132,39 @@ def test_thread_that_was_stopped_is_started_again() -> None:
     group_commit.stop()
     group_commit.write(insert, "after")
     assert names() == {"before", "after"}
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_thread_that_is_stopped_while_it_is_busy_finishes_what_waits(
+    monkeypatch: pytest.MonkeyPatch, is_late: bool
+) -> None:
+    monkeypatch.setattr(group_commit, "PATIENCE", 60.0)
+    is_back, is_hanging = threading.Event(), threading.Event()
+    group = GroupCommit()
+
+    def hang(rows: Sequence[str]) -> None:
+        is_hanging.set()
+        is_back.wait(60)
+
+    def send(write: Callable[[Sequence[str]], None], name: str) -> Ticket:
+        ticket = group.defer(write, name)
+        group.flush()
+        return ticket
+
+    send(hang, "first")
+    assert is_hanging.wait(60)
+    stopping = threading.Thread(target=group.stop, daemon=True)
+    if not is_late:
+        ticket = send(insert, "waits")
+    stopping.start()
+    wait_until(lambda: group._queue.qsize() == (1 if is_late else 2))
+    if is_late:
+        ticket = send(insert, "waits")
+    is_back.set()
+    stopping.join(20)
+    assert not stopping.is_alive()
+    ticket.wait()
+    assert names() == {"waits"}
 
 
 def test_turn_that_cannot_be_had_is_an_error_of_the_database(tmp_path: Path) -> None:
