@@ -9,13 +9,11 @@ from pathlib import Path
 import django.db
 from django.conf import settings
 from django.db.models import Max
-from django.utils import timezone
 
 from artifacts import late_labels
 from artifacts.models import Location, Scrub
 from audit import journal, retention, write_ahead
-from audit.delivery import delivery_now
-from audit.models import AuditEvent
+from audit.delivery import delivery_now, seal_lag
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +82,7 @@ def _of_database() -> Iterator[Gauge]:
     yield Gauge("cas_outbox_pending_events", "Audit events to be published.", {(): delivery.pending})
     yield Gauge(
         "cas_outbox_oldest_pending_seconds",
-        "Age of the oldest audit event that is to be published; 0 when none is.",
+        "How long the oldest audit event that is to be published has waited; 0 when none does.",
         {(): delivery.oldest_pending_seconds or 0},
     )
     yield Gauge("cas_outbox_failed_events", "Audit events that can never be published.", {(): delivery.failed})
@@ -92,7 +90,11 @@ def _of_database() -> Iterator[Gauge]:
     if delivery.last_published_at is not None:
         published_at = delivery.last_published_at.timestamp()
         yield Gauge("cas_last_published_timestamp_seconds", "When events were last acknowledged.", {(): published_at})
-    yield Gauge("cas_seal_lag_seconds", "Age of the oldest audit event that is not sealed.", {(): _seal_lag()})
+    yield Gauge(
+        "cas_seal_lag_seconds",
+        "How long the oldest audit event that is not sealed has waited for it; 0 when all are.",
+        {(): seal_lag()},
+    )
     yield Gauge(
         "cas_retention_lag_seconds",
         "Time for which the oldest event that was to leave the trail has stayed; 0 when there is none.",
@@ -100,13 +102,6 @@ def _of_database() -> Iterator[Gauge]:
     )
     names, found = _scrub_findings()
     yield Gauge("cas_scrub_findings", "What the latest scrub of each location found.", found, names)
-
-
-def _seal_lag() -> float:
-    # In the order of the partial index of the same condition, or SQLite would read the whole trail.
-    unsealed = AuditEvent.objects.extra(where=["position IS NULL"]).order_by("id")
-    oldest = unsealed.values_list("occurred_at", flat=True).first()
-    return 0.0 if oldest is None else max(0.0, (timezone.now() - oldest).total_seconds())
 
 
 def _scrub_findings() -> tuple[tuple[str, ...], dict[tuple[str, ...], float]]:

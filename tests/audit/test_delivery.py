@@ -1,6 +1,6 @@
 """How far publishing is, at the same cost however long the trail is."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -32,6 +32,7 @@ def plans() -> list[str]:
 
     with connection.execute_wrapper(remember):
         delivery_now()
+        delivery.seal_lag()
     found = []
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
@@ -55,18 +56,52 @@ def test_what_is_pending_and_failed_is_counted() -> None:
     assert (now.pending, now.failed) == (2, 1)
 
 
-def test_oldest_pending_event_is_as_old_as_what_it_tells() -> None:
-    hour_ago = timezone.now() - timedelta(hours=1)
-    make_row(State.PUBLISHED, timestamp_ns=0)
-    make_row(timestamp_ns=int(hour_ago.timestamp() * 1e9))
+def hours_ago(hours: int) -> datetime:
+    return timezone.now() - timedelta(hours=hours)
+
+
+def waiting(hours: int, state: State = State.PENDING, **values: Any) -> AuditEvent:
+    """A row that came in so long ago, of what happened a year before."""
+    row = make_row(state, timestamp_ns=int(hours_ago(hours + 365 * 24).timestamp() * 1e9))
+    AuditEvent.objects.filter(pk=row.pk).update(due_at=hours_ago(hours), **values)
+    return row
+
+
+def test_nothing_waits_for_longer_than_it_has_been_there() -> None:
+    waiting(5, State.PUBLISHED)
+    waiting(1)
     make_row()
-    age = delivery_now().oldest_pending_seconds
-    assert age is not None
-    assert 3600 <= age < 3700
+    assert delivery_now().oldest_pending_seconds == pytest.approx(3600, abs=60)
+    assert delivery.seal_lag() == pytest.approx(5 * 3600, abs=60)
+    sealing.seal()
+    assert delivery.seal_lag() == 0
+
+
+def test_event_that_is_published_again_has_waited_since_then() -> None:
+    waiting(100, State.PUBLISHED, attempts=1)
+    AuditEvent.objects.replay()
+    assert delivery_now().oldest_pending_seconds == pytest.approx(0, abs=60)
+
+
+def test_event_that_is_refused_again_and_again_has_waited_since_it_happened() -> None:
+    make_row(timestamp_ns=int(hours_ago(2).timestamp() * 1e9))
+    for _ in range(3):
+        AuditEvent.objects.update(due_at=timezone.now())
+        outbox.mark(outbox.claim(10), [Rejected("the stream is full")])
+    assert delivery_now().oldest_pending_seconds == pytest.approx(2 * 3600, abs=60)
+    assert delivery.seal_lag() == pytest.approx(2 * 3600, abs=60)
+
+
+def test_events_that_wait_behind_what_is_being_published_are_seen() -> None:
+    waiting(3)
+    waiting(3)
+    AuditEvent.objects.filter(pk=AuditEvent.objects.earliest("pk").pk).update(due_at=timezone.now() + outbox.LEASE)
+    assert delivery_now().oldest_pending_seconds == pytest.approx(3 * 3600, abs=60)
+    assert delivery.FIRST > 2 * outbox.BATCH
 
 
 def test_event_of_a_clock_that_is_ahead_is_not_younger_than_nothing() -> None:
-    make_row(timestamp_ns=int((timezone.now() + timedelta(hours=1)).timestamp() * 1e9))
+    waiting(-1)
     assert delivery_now().oldest_pending_seconds == 0
 
 
@@ -114,7 +149,7 @@ def test_each_figure_is_read_by_an_index() -> None:
     for state in (State.PENDING, State.FAILED, State.PUBLISHED):
         make_row(state)
     found = plans()
-    assert len(found) == 5
+    assert len(found) == 6
     assert len([plan for plan in found if "audit_pending" in plan]) == 2
     assert len([plan for plan in found if "audit_failed" in plan]) == 1
-    assert len([plan for plan in found if "audit_unsealed" in plan or "position" in plan]) == 1
+    assert len([plan for plan in found if "audit_unsealed" in plan or "position" in plan]) == 2

@@ -20,6 +20,7 @@ from audit.admin import delivery_health
 from audit.admin.overview import _change
 from audit.events import Action
 from audit.models import (
+    AuditEvent,
     LastPublished,
     Organization,
     OrganizationLimit,
@@ -219,7 +220,8 @@ def test_all_is_well(with_nats: None) -> None:
 
 
 def test_what_waits_and_what_failed_is_told(with_nats: None) -> None:
-    make_row(State.PENDING, timestamp_ns=int((timezone.now() - timedelta(hours=3)).timestamp()) * 10**9)
+    make_row(State.PENDING)
+    AuditEvent.objects.update(due_at=timezone.now() - timedelta(hours=3))
     make_row(State.FAILED)
     found = lines()
     assert (found["Pending"].value, found["Pending"].level) == ("1", "doubtful")
