@@ -115,7 +115,8 @@ class UsageView(StaffListView):
     """Bytes and transfers by hour or day and organization, oldest first; `totals` of all that is asked for.
 
     `totals` comes with the first page, and is null in those after. What happened in the last minute may not be
-    counted yet.
+    counted yet. What would add up more than a million totals (one for each hour or day, organization, location and
+    kind of transfer) is refused with 400; by `start`, by `org`, or by both, unfiltered, everything can be had.
     """
 
     queryset = UsageTotal.objects.none()
@@ -134,7 +135,7 @@ class UsageView(StaffListView):
         if "cursor" in query:
             readers = [api_usage.GROUPS[name].read for name in query["group_by"]]
             after = api_cursor.decode(query["cursor"], readers)
-        page = api_usage.read_page(query, after)
         totals = api_usage.read_totals(query) if after is None else None
+        page = api_usage.read_page(query, after)
         cursor = api_cursor.encode(page.end) if page.end else None
         return {"totals": totals, "results": page.rows}, cursor

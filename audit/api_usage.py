@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db.models import DateTimeField, Field, QuerySet, TextField, UUIDField, Value
+from django.db.models import DateTimeField, Exists, Field, OuterRef, QuerySet, TextField, UUIDField, Value
 from django.utils import timezone
 from rest_framework import serializers
 
@@ -12,12 +12,14 @@ from audit import api_cursor, usage_sums
 from audit.api_filters import PageQuery, TimeField
 from audit.api_pages import compare
 from audit.api_rows import utc
-from audit.models import Granularity, UsageTotal
+from audit.models import Granularity, Organization, UsageSum, UsageTotal
 from audit.usage_sums import COUNTS
 
 DEFAULT_DAYS = 30
 LONGEST = {Granularity.HOUR: 92, Granularity.DAY: 3660}  # days that one answer may span
+MOST = 1_000_000  # totals that one answer may add up: two seconds, on SQLite
 
+_FILTERS = frozenset({"org", "backend", "location"})
 _STEPS = {Granularity.HOUR: timedelta(hours=1), Granularity.DAY: timedelta(days=1)}
 
 
@@ -27,12 +29,14 @@ class _Group(NamedTuple):
     field: "Field[Any, Any]"
 
 
-GROUPS = {
+GROUPS = {  # in the order of the unique key's index
     "start": _Group("start", api_cursor.time, DateTimeField()),
     "org": _Group("org_id", api_cursor.identifier, UUIDField()),
     "backend": _Group("backend", api_cursor.text, TextField()),
     "location": _Group("location", api_cursor.text, TextField()),
 }
+
+_IN_ORDER = [list(GROUPS)[:count] for count in (2, 3, 4)]
 
 
 class GroupField(serializers.Field[list[str], str, str, Any]):
@@ -115,22 +119,33 @@ def columns_of(query: Mapping[str, Any]) -> list[str]:
 
 
 def read_page(query: Mapping[str, Any], after: list[Any] | None) -> UsagePage:
-    """A page of groups in ascending order of what they are grouped by, from behind `after` on."""
-    groups = [GROUPS[name] for name in query["group_by"]]
+    """A page of groups in ascending order of what they are grouped by, from behind `after` on.
+
+    Raises ValidationError when it would add up more than MOST totals.
+    """
+    names, size = query["group_by"], query["page_size"]
+    groups = [GROUPS[name] for name in names]
     columns = [group.column for group in groups]
-    totals = _selected(query)
+    totals = _selected(query, names)
+    if names[0] == "org":
+        totals = _of_organizations(totals, query, after)
+    if not _is_read_in_order(query):
+        _refuse_many(totals)
+    totals = _at_place(totals, query)
     if after is not None:
         values = [Value(value, group.field) for value, group in zip(after, groups, strict=True)]
         totals = totals.filter(compare(columns, ">", values))
-    size = query["page_size"]
     rows = list(totals.values(*columns).annotate(**usage_sums.sums()).order_by(*columns)[: size + 1])
     end = [rows[size - 1][column] for column in columns] if len(rows) > size else None
     return UsagePage([_shown(row) for row in rows[:size]], end)
 
 
 def read_totals(query: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that is asked for, as one row."""
-    return _shown(_selected(query).aggregate(**usage_sums.sums()))
+    """Everything that is asked for, as one row; raises ValidationError when that would add up more than MOST totals."""
+    totals = _selected(query, [])
+    if not _is_of_all(query, []):
+        _refuse_many(totals)
+    return _shown(_at_place(totals, query).aggregate(**usage_sums.sums()))
 
 
 def _begin(time: datetime, granularity: Granularity) -> datetime:
@@ -138,14 +153,46 @@ def _begin(time: datetime, granularity: Granularity) -> datetime:
     return hour if granularity == Granularity.HOUR else hour.replace(hour=0)
 
 
-def _selected(query: Mapping[str, Any]) -> QuerySet[UsageTotal]:
-    """By the unique key's index, which begins with these two, or by the organizations'."""
-    totals = UsageTotal.objects.filter(
+def _selected(query: Mapping[str, Any], names: list[str]) -> QuerySet[Any]:
+    """By the unique key's index, which begins with these two, or by the organizations'.
+
+    Of all organizations together there are sums: `UsageSum` has the same fields, but for what they are summed over.
+    """
+    model: Any = UsageSum if _is_of_all(query, names) else UsageTotal
+    totals: QuerySet[Any] = model.objects.filter(
         granularity=query["granularity"], start__gte=query["from"], start__lt=query["to"]
     )
+    return totals.filter(org_id__in=query["org"]) if "org" in query else totals
+
+
+def _is_of_all(query: Mapping[str, Any], names: list[str]) -> bool:
+    return not (_FILTERS & query.keys()) and set(names) <= {"start"}
+
+
+def _is_read_in_order(query: Mapping[str, Any]) -> bool:
+    """Whether an index has the groups one after the other, so that the database stops at the page's end."""
+    names = query["group_by"]
+    return _is_of_all(query, names) or ("org" not in query and names in _IN_ORDER)
+
+
+def _of_organizations(totals: QuerySet[Any], query: Mapping[str, Any], after: list[Any] | None) -> QuerySet[Any]:
+    """Those of as many organizations as a page can have: to find the first groups, all would have to be made."""
+    known = Organization.objects.filter(Exists(_at_place(totals, query).filter(org_id=OuterRef("pk"))))
     if "org" in query:
-        totals = totals.filter(org_id__in=query["org"])
+        known = known.filter(pk__in=query["org"])
+    if after is not None:
+        known = known.filter(pk__gte=after[0])  # which may have further groups, or none
+    return totals.filter(org_id__in=list(known.order_by("pk").values_list("pk", flat=True)[: query["page_size"] + 2]))
+
+
+def _at_place(totals: QuerySet[Any], query: Mapping[str, Any]) -> QuerySet[Any]:
     return totals.filter(**{name: query[name] for name in ("backend", "location") if name in query})
+
+
+def _refuse_many(totals: QuerySet[Any]) -> None:
+    if totals.order_by()[MOST : MOST + 1].exists():
+        problem = f"More than {MOST:,} totals would be added up: ask for less time, or for some organizations."
+        raise serializers.ValidationError({"from": [problem]})
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
+from audit import api_usage, totals
 from audit.api_usage import UsageSerializer
 from audit.models import Granularity, UsageTotal
 from tests.audit.test_api_events import assert_problem, make_user
@@ -24,8 +25,9 @@ WINDOW = {"from": "2026-11-01", "to": "2026-12-01"}
 KINDS = UsageTotal.Kind
 
 
-def add(kind: str, count: int, transfers: int = 1, **values: Any) -> None:
-    UsageTotal.objects.create(
+def add(kind: UsageTotal.Kind, count: int, transfers: int = 1, **values: Any) -> None:
+    """As sealing adds it."""
+    key = totals.Key(
         **{
             "granularity": Granularity.DAY,
             "start": DAY,
@@ -33,11 +35,10 @@ def add(kind: str, count: int, transfers: int = 1, **values: Any) -> None:
             "backend": "FILESYSTEM",
             "location": "default",
             "kind": kind,
-            "bytes": count,
-            "transfers": transfers,
             **values,
         }
     )
+    totals.add({key: totals.Added(transfers, count)})
 
 
 @pytest.fixture
@@ -95,6 +96,11 @@ def test_described_fields_are_those_shown(reader: Client) -> None:
     [
         ("start", ["start"], [("2026-11-23", 4), ("2026-11-24", 3)]),
         ("org", ["org_id"], [(str(ONE), 5), (str(TWO), 2)]),
+        (
+            "org,location",
+            ["org_id", "location"],
+            [(str(ONE), "archive", 1), (str(ONE), "default", 4), (str(TWO), "default", 2)],
+        ),
         ("location", ["location"], [("archive", 1), ("default", 6)]),
         ("backend,location", ["backend", "location"], [("AWS-S3", "archive", 1), ("FILESYSTEM", "default", 6)]),
         (
@@ -135,6 +141,69 @@ def test_filters(reader: Client, query: dict[str, Any], total: int) -> None:
     add(KINDS.UPLOADED, 2, org_id=TWO, backend="AWS-S3", location="archive")
     add(KINDS.UPLOADED, 8, granularity=Granularity.HOUR, start=DAY + timedelta(hours=9))
     assert reader.get(URL, {**WINDOW, **query}).json()["totals"]["uploaded_bytes"] == total
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 100])
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"group_by": "start"}, [8, 1]),
+        ({"group_by": "org"}, [1, 8]),
+        ({"group_by": "org", "location": "default"}, [1, 8]),
+        ({"group_by": "org", "location": "archive"}, [4]),
+        ({"group_by": "org", "org": [str(TWO)]}, [8]),
+        ({"group_by": "org", "from": "2026-11-24"}, [1]),
+    ],
+)
+def test_what_is_filtered_is_in_no_group(
+    reader: Client, query: dict[str, Any], found: list[int], page_size: int
+) -> None:
+    add(KINDS.UPLOADED, 1)
+    add(KINDS.UPLOADED, 8, org_id=TWO, start=DAY - timedelta(days=1))
+    add(KINDS.UPLOADED, 4, org_id=uuid.UUID(int=3), start=DAY - timedelta(days=60))
+    if query.get("location") == "archive":
+        add(KINDS.UPLOADED, 4, org_id=TWO, location="archive")
+    assert [row[0] for row in rows(reader, "uploaded_bytes", **query, page_size=page_size)] == found
+
+
+class TestMany:
+    """More totals than one answer adds up."""
+
+    @pytest.fixture(autouse=True)
+    def _many(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(api_usage, "MOST", 4)
+        for number in range(1, 11):
+            add(KINDS.UPLOADED, number, org_id=uuid.UUID(int=number))
+
+    @pytest.mark.parametrize("group_by", ["start", "start,org", "start,org,backend", "start,org,backend,location"])
+    def test_sums_and_what_an_index_has_in_order_are_there(self, reader: Client, group_by: str) -> None:
+        answer = reader.get(URL, {**WINDOW, "group_by": group_by}).json()
+        assert answer["totals"]["uploaded_bytes"] == 55
+        assert sum(row["uploaded_bytes"] for row in answer["results"]) == 55
+
+    @pytest.mark.parametrize("group_by", ["org", "org,location"])
+    def test_organizations_are_read_a_page_at_a_time(self, reader: Client, group_by: str) -> None:
+        found = rows(reader, "uploaded_bytes", group_by=group_by, page_size="2")
+        assert [row[0] for row in found] == list(range(1, 11))
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            {"group_by": "location"},
+            {"group_by": "start,location"},
+            {"group_by": "org"},  # in one page
+            {"location": "default"},
+            {"backend": "none"},
+            {"org": [str(uuid.UUID(int=number)) for number in range(1, 11)]},
+        ],
+    )
+    def test_what_would_add_up_more_is_refused(self, reader: Client, query: dict[str, Any]) -> None:
+        detail = assert_problem(reader.get(URL, {**WINDOW, **query}), 400, "invalid_parameter")
+        assert detail == "from: More than 4 totals would be added up: ask for less time, or for some organizations."
+
+    def test_some_organizations_may_be_asked_for(self, reader: Client) -> None:
+        query = {"group_by": "location", "org": [str(ONE), str(TWO)]}
+        assert rows(reader, "uploaded_bytes", **query) == [(3,)]
 
 
 def test_totals_come_with_the_first_page(reader: Client) -> None:
