@@ -1,4 +1,4 @@
-"""The trail: one row an event. It is the admin's mirror and the outbox, and it only grows."""
+"""The trail: one row an event. It is the admin's mirror and the outbox; nothing but retention removes a row."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ BATCH = 2000
 
 
 class Command(BaseCommand):
-    help = "Add made-up events to the trail, for a demonstration or a benchmark. They can never be removed."
+    help = "Add made-up events to the trail, for a demonstration or a benchmark. Nothing but retention removes them."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--count", type=int, required=True, help="how many events")
