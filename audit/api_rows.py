@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from audit.events import Action
+from audit.events import kind_of
 from audit.models import State
 
 # What is read of a row; `payload` comes last, as texts of JSON are put together that way.
@@ -83,10 +83,3 @@ def event_values(row: Mapping[str, Any]) -> dict[str, Any]:
 def utc(time: datetime | None) -> str | None:
     """RFC 3339 with microseconds, always as many digits."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if time else None
-
-
-def kind_of(action: str, *, is_skipped: bool) -> str:
-    """uploaded, deduplicated or downloaded; "" for other publishers' events."""
-    if action == Action.UPLOADED:
-        return "deduplicated" if is_skipped else "uploaded"
-    return "downloaded" if action == Action.DOWNLOADED else ""

@@ -13,7 +13,8 @@ from audit.api_filters import PageQuery, TimeField
 from audit.api_pages import compare
 from audit.api_rows import utc
 from audit.models import Granularity, Organization, UsageSum, UsageTotal
-from audit.usage_sums import COUNTS
+from audit.usage import Usage
+from audit.usage_sums import FIGURES
 
 DEFAULT_DAYS = 30
 LONGEST = {Granularity.HOUR: 92, Granularity.DAY: 3660}  # days that one answer may span
@@ -115,7 +116,7 @@ class UsagePage(NamedTuple):
 
 
 def columns_of(query: Mapping[str, Any]) -> list[str]:
-    return [*(GROUPS[name].column for name in query["group_by"]), *COUNTS, "dedup_ratio"]
+    return [*(GROUPS[name].column for name in query["group_by"]), *FIGURES]
 
 
 def read_page(query: Mapping[str, Any], after: list[Any] | None) -> UsagePage:
@@ -201,7 +202,4 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
         shown["start"] = utc(shown["start"])
     if "org_id" in shown:
         shown["org_id"] = str(shown["org_id"])
-    shown |= usage_sums.counts_of(row)
-    sent = shown["uploaded_bytes"] + shown["saved_bytes"]
-    shown["dedup_ratio"] = round(shown["saved_bytes"] / sent, 6) if sent else None
-    return shown
+    return shown | usage_sums.figures_of(Usage(**usage_sums.counts_of(row)))

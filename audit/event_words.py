@@ -1,7 +1,7 @@
 """What an event is, in plain words: the same on every page."""
 
 from audit import acts, checkpoints
-from audit.api_rows import kind_of
+from audit.events import kind_of
 from audit.models import AuditEvent
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
+from typing import Literal
 from uuid import UUID
 
 TARGET_TYPE = "CASArtifact"
@@ -20,6 +21,23 @@ NANOSECONDS = 1_000_000_000  # of a second
 class Action(StrEnum):
     UPLOADED = "CASArtifactUploaded"
     DOWNLOADED = "CASArtifactDownloaded"
+
+
+class Kind(StrEnum):
+    """What became of a transfer's bytes, as people and sums tell them apart."""
+
+    UPLOADED = "uploaded"
+    DEDUPLICATED = "deduplicated"
+    DOWNLOADED = "downloaded"
+
+
+def kind_of(action: str, *, is_skipped: object) -> Kind | Literal[""]:
+    """The kind, or "" for what is no transfer."""
+    if action == Action.DOWNLOADED:
+        return Kind.DOWNLOADED
+    if action == Action.UPLOADED:
+        return Kind.DEDUPLICATED if is_skipped else Kind.UPLOADED
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +84,6 @@ class Event:
         verb = "uploaded" if self.action is Action.UPLOADED else "downloaded"
         return f"artifact {self.digest} ({self.size_bytes} bytes) was {verb}"
 
-    def entry_digest(self) -> str:
-        """`Data.Digest`: SHA-256 over what identifies the entry, as `sha256:<hex>`."""
-        return _entry_digest(self, self.info(), str(self.org_id))
-
     def payload(self) -> str:
         """The message as published, compact JSON."""
         info, org_id = self.info(), str(self.org_id)
@@ -82,6 +96,7 @@ class Event:
 
 
 def _entry_digest(event: Event, info: str, org_id: str) -> str:
+    """`Data.Digest`: SHA-256 over what identifies the entry, as `sha256:<hex>`."""
     identity = (
         f'{{"ActionType":"{event.action}","TargetType":"{TARGET_TYPE}","TargetID":null,"Info":{info},'
         f'"OrgID":"{org_id}","UserID":null}}'

@@ -9,7 +9,7 @@ import re
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-USER, ACCOUNT, OPERATOR = 20 << 3, 0, 14 << 3
+USER = 20 << 3
 
 _SEED = 18 << 3
 _LENGTH = 32  # bytes of a key
@@ -32,11 +32,6 @@ def read_seed(text: str) -> Ed25519PrivateKey:
 def public_nkey(key: Ed25519PrivateKey, kind: int = USER) -> str:
     """Its public half, such as UABC…, by which the server knows it."""
     return _encode(bytes([kind]) + key.public_key().public_bytes_raw())
-
-
-def write_seed(key: Ed25519PrivateKey, kind: int = USER) -> str:
-    """Its seed, such as SUABC…."""
-    return _encode(bytes([_SEED | kind >> 5, (kind & 31) << 3]) + key.private_bytes_raw())
 
 
 def read_credentials_file(text: str) -> tuple[str, Ed25519PrivateKey]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-from audit.events import Action
+from audit.events import Kind, kind_of
 from audit.models import AuditEvent
 from audit.periods import Period
 
@@ -42,15 +42,16 @@ def top_artifacts(organization: UUID, period: Period) -> TopArtifacts:
     rows = list(events.values_list("action", "digest", "file_name", "size_bytes", "skipped")[: LOOKED_AT + 1])
     uses: dict[str, ArtifactUse] = {}
     for action, digest, file_name, size, skipped in rows[:LOOKED_AT]:
-        if action not in set(Action):
+        kind = kind_of(action, is_skipped=skipped)
+        if not kind:
             continue
         use = uses.setdefault(digest, ArtifactUse(digest, file_name))
         use.file_name = use.file_name or file_name
-        if action == Action.DOWNLOADED:
-            use.downloads += 1
-        elif skipped:
+        if kind == Kind.DEDUPLICATED:
             use.skipped_uploads += 1
             continue
+        if kind == Kind.DOWNLOADED:
+            use.downloads += 1
         else:
             use.uploads += 1
         use.moved_bytes += size

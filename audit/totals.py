@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import connection
 
 from audit.chain import FIELDS
-from audit.events import Action
+from audit.events import kind_of
 from audit.models import Granularity, Organization, UsageSum, UsageTotal
 from audit.trail_rows import TrailRow
 
@@ -38,7 +38,6 @@ _KNOW = f"""
     INSERT INTO {Organization._meta.db_table} (org_id, display_name) VALUES (%s, '') ON CONFLICT (org_id) DO NOTHING
 """  # noqa: S608
 
-_COUNTED = frozenset(map(str, Action))
 _VALUES = itemgetter(
     *map(FIELDS.index, ("occurred_at", "action", "org_id", "size_bytes", "backend", "location", "skipped"))
 )
@@ -106,19 +105,9 @@ def _by_hour(rows: Iterable[TrailRow]) -> dict[tuple[Any, ...], list[int]]:
     sizes: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for row in rows:
         time, action, organization, size, backend, location, skipped = _VALUES(row.values)
-        if (
-            action not in _COUNTED
-            or organization is None
-            or not isinstance(time, datetime)
-            or not isinstance(size, int)
-        ):
+        kind = kind_of(action, is_skipped=skipped)
+        if not kind or organization is None or not isinstance(time, datetime) or not isinstance(size, int):
             continue  # another kind of event, or one that holds what no event of ours does
         hour = time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-        sizes[hour, organization, backend, location, _kind_of(action, skipped)].append(size)
+        sizes[hour, organization, backend, location, kind].append(size)
     return sizes
-
-
-def _kind_of(action: str, skipped: object) -> UsageTotal.Kind:
-    if action == Action.DOWNLOADED:
-        return UsageTotal.Kind.DOWNLOADED
-    return UsageTotal.Kind.DEDUPLICATED if skipped else UsageTotal.Kind.UPLOADED

@@ -6,6 +6,7 @@ from typing import Any
 from django.db.models import F, Q, Sum
 
 from audit.models import UsageTotal
+from audit.usage import Usage
 
 _HALF = 2**32
 _KINDS = {
@@ -17,6 +18,7 @@ _KINDS = {
     "skipped_uploads": ("transfers", UsageTotal.Kind.DEDUPLICATED),
 }
 COUNTS = list(_KINDS)  # the fields of audit/usage.py: Usage
+FIGURES = [*COUNTS, "dedup_ratio"]
 
 
 def halves(name: str, column: str, **options: Any) -> dict[str, Sum]:
@@ -43,3 +45,12 @@ def sums() -> dict[str, Sum]:
 def counts_of(row: Mapping[str, Any]) -> dict[str, int]:
     """The sums of an annotated row, by the names in COUNTS."""
     return {name: whole(name, row) for name in COUNTS}
+
+
+def figures_of(usage: Usage) -> dict[str, Any]:
+    """What the API and the files show, by the names in FIGURES."""
+    ratio = usage.dedup_ratio
+    return {
+        **{name: getattr(usage, name) for name in COUNTS},
+        "dedup_ratio": None if ratio is None else round(ratio, 6),
+    }

@@ -20,6 +20,7 @@ from audit import nkeys
 from tests.servers import NatsServer, free_port
 
 UNLIMITED = -1
+ACCOUNT, OPERATOR = 0, 14 << 3  # kinds of keys
 
 _MANY = {
     **dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), UNLIMITED),
@@ -97,7 +98,7 @@ class Operator:
     def configuration(self) -> str:
         """The server's, with a resolver that knows the account by heart."""
         operator, account = nkeys.public_nkey(*self._operator), nkeys.public_nkey(*self._account)
-        system = nkeys.public_nkey(self.system_key, nkeys.ACCOUNT)
+        system = nkeys.public_nkey(self.system_key, ACCOUNT)
         operator_jwt = _jwt(self._operator, operator, {"type": "operator", "version": 2})
         claims = {"type": "account", "version": 2, "limits": {**_MANY, **_JETSTREAM}}
         account_jwt = _jwt(self._operator, account, claims)
@@ -118,16 +119,21 @@ class Operator:
         jwt = _jwt(self._account, nkeys.public_nkey(key), claims)
         return (
             f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\nKeep it.\n\n"
-            f"-----BEGIN USER NKEY SEED-----\n{nkeys.write_seed(key)}\n------END USER NKEY SEED------\n"
+            f"-----BEGIN USER NKEY SEED-----\n{write_seed(key)}\n------END USER NKEY SEED------\n"
         )
 
     @property
     def _operator(self) -> tuple[Ed25519PrivateKey, int]:
-        return self.key, nkeys.OPERATOR
+        return self.key, OPERATOR
 
     @property
     def _account(self) -> tuple[Ed25519PrivateKey, int]:
-        return self.account_key, nkeys.ACCOUNT
+        return self.account_key, ACCOUNT
+
+
+def write_seed(key: Ed25519PrivateKey, kind: int = nkeys.USER) -> str:
+    """Its seed, such as SUABC…."""
+    return nkeys._encode(bytes([nkeys._SEED | kind >> 5, (kind & 31) << 3]) + key.private_bytes_raw())
 
 
 def _jwt(issuer: tuple[Ed25519PrivateKey, int], subject: str, claims: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Where the marks of a chart's axes stand, and what they say."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -10,26 +10,10 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
 _MARKS = 5  # at most, above zero
-_ROUND = (1, 2, 5, 10, 20, 50, 100, 200)
+_ROUND = (1, 2, 5, 10, 20, 50, 100, 200, 512)
 _DATES = 8  # labels that a laptop has room for; a phone shows every second one
 _HOURS = (1, 2, 3, 4, 6, 12, 24, 48, 96, 168)
 _DAYS = (1, 2, 3, 7, 14, 28, 56, 91, 182, 364, 728)
-
-
-class Measure(NamedTuple):
-    """How values are written, by what factor the units of their axis differ, and half of that factor."""
-
-    write: Callable[[int], str]
-    factor: int
-    half: int
-
-
-def _grouped(count: int) -> str:
-    return f"{count:,}"
-
-
-BYTES = Measure(format_binary, 1024, 512)
-COUNT = Measure(_grouped, 1000, 500)
 
 
 class Mark(NamedTuple):
@@ -40,18 +24,18 @@ class Mark(NamedTuple):
     is_minor: bool = False
 
 
-def value_marks(greatest: int, measure: Measure) -> tuple[int, list[Mark]]:
-    """The value at the top of the axis, and its marks from zero on: round numbers of the measure's units."""
+def value_marks(greatest: int) -> tuple[int, list[Mark]]:
+    """The value at the top of the axis, and its marks from zero on: round numbers of bytes in binary units."""
     if greatest <= 0:
-        return 1, [Mark(0.0, measure.write(0))]
+        return 1, [Mark(0.0, format_binary(0))]
     unit = 1
     while True:
-        for step in (number * unit for number in (*_ROUND, measure.half)):
+        for step in (number * unit for number in _ROUND):
             count = -(-greatest // step)
             if count <= _MARKS:
                 top = step * count
-                return top, [Mark(number / count, _short(measure.write(step * number))) for number in range(count + 1)]
-        unit *= measure.factor
+                return top, [Mark(number / count, _short(format_binary(step * number))) for number in range(count + 1)]
+        unit *= 1024
 
 
 def _short(text: str) -> str:

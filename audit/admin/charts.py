@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
 from audit.admin import chart_axes
-from audit.admin.chart_axes import BYTES, Measure
+from common.sizes import format_binary
 
 HEIGHT = 220  # pixels of the plot
 _DOTTED = 48  # points or fewer have dots, else they would hide the line
@@ -50,30 +50,29 @@ def time_chart(
     *,
     step: timedelta,
     urls: Sequence[str] = (),
-    measure: Measure = BYTES,
 ) -> SafeString:
     """Lines over the hours or days that begin at `starts`, of which each has a value in each line.
 
     `urls`, one for each start, lead to what is behind its values. Values are 0 or more.
     """
-    top, marks = chart_axes.value_marks(max((value for line in lines for value in line.values), default=0), measure)
+    top, marks = chart_axes.value_marks(max((value for line in lines for value in line.values), default=0))
     count = len(starts)
     places = [chart_axes.place_of(number, count) for number in range(count)]
     context = {
         "title": title,
-        "description": _description(starts, lines, step, measure),
+        "description": _description(starts, lines, step),
         "height": HEIGHT,
         "width": _WIDTH,
         "value_marks": [(_y(mark.at), mark.label) for mark in marks],
         "time_marks": [(_percent(mark.at), mark.label, mark.is_minor) for mark in chart_axes.time_marks(starts, step)],
         "lines": [_drawn(line, places, top) for line in lines],
-        "columns": _columns(starts, lines, places, step, urls, measure),
+        "columns": _columns(starts, lines, places, step, urls),
         "is_hourly": step < chart_axes.DAY,
     }
     return render_to_string("admin/charts/time.html", context)
 
 
-def bar_chart(title: str, bars: Sequence[Bar], *, heading: str, measure: Measure = BYTES) -> SafeString:
+def bar_chart(title: str, bars: Sequence[Bar], *, heading: str) -> SafeString:
     """A table of bars, longest first as they are given; `heading` says what a row is. Values are 0 or more."""
     longest = max((sum(part.value for part in bar.parts) for bar in bars), default=0) or 1
     return render_to_string(
@@ -82,7 +81,7 @@ def bar_chart(title: str, bars: Sequence[Bar], *, heading: str, measure: Measure
             "title": title,
             "heading": heading,
             "legend": list(dict.fromkeys((part.label, part.kind) for bar in bars for part in bar.parts)),
-            "rows": [_row(bar, longest, measure) for bar in bars],
+            "rows": [_row(bar, longest) for bar in bars],
         },
     )
 
@@ -112,7 +111,6 @@ def _columns(
     places: Sequence[float],
     step: timedelta,
     urls: Sequence[str],
-    measure: Measure,
 ) -> list[dict[str, object]]:
     """What is under the pointer, and a row of the table, for each start."""
     half = 0.5 / (len(starts) - 1) if len(starts) > 1 else 0.5
@@ -126,13 +124,13 @@ def _columns(
                 "width": _percent(right - left),
                 "place": _percent(places[number]),
                 "url": urls[number] if urls else "",
-                "values": [(line.label, measure.write(line.values[number]), line.values[number]) for line in lines],
+                "values": [(line.label, format_binary(line.values[number]), line.values[number]) for line in lines],
             }
         )
     return columns
 
 
-def _description(starts: Sequence[datetime], lines: Sequence[Line], step: timedelta, measure: Measure) -> str:
+def _description(starts: Sequence[datetime], lines: Sequence[Line], step: timedelta) -> str:
     """Each line in words: its sum, and when it was highest."""
     sentences = []
     for line in lines:
@@ -141,12 +139,12 @@ def _description(starts: Sequence[datetime], lines: Sequence[Line], step: timede
             sentences.append(f"{line.label}: nothing.")
             continue
         when = chart_axes.time_name(starts[list(line.values).index(greatest)], step)
-        total = measure.write(sum(line.values))
-        sentences.append(f"{line.label}: {total} in all, most at {when} with {measure.write(greatest)}.")
+        total = format_binary(sum(line.values))
+        sentences.append(f"{line.label}: {total} in all, most at {when} with {format_binary(greatest)}.")
     return " ".join(sentences)
 
 
-def _row(bar: Bar, longest: int, measure: Measure) -> dict[str, object]:
+def _row(bar: Bar, longest: int) -> dict[str, object]:
     left, stretches = 0.0, []
     for part in bar.parts:
         share = part.value / longest
@@ -158,6 +156,6 @@ def _row(bar: Bar, longest: int, measure: Measure) -> dict[str, object]:
         "title": bar.title,
         "url": bar.url,
         "stretches": stretches,
-        "total": measure.write(sum(part.value for part in bar.parts)),
-        "parts": [(part.label, measure.write(part.value)) for part in bar.parts],
+        "total": format_binary(sum(part.value for part in bar.parts)),
+        "parts": [(part.label, format_binary(part.value)) for part in bar.parts],
     }

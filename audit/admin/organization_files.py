@@ -15,11 +15,11 @@ from audit.admin import files
 from audit.api_formats import csv_lines
 from audit.models import Organization
 from audit.periods import Period, PeriodError
-from audit.usage_sums import COUNTS
+from audit.usage_sums import FIGURES, figures_of
 
 BATCH = 500  # rows that are read at once
-_OF_ONE = ["org_id", "organization", "start", "backend", "location", *COUNTS, "dedup_ratio"]
-_OF_ALL = ["org_id", "organization", *COUNTS, "dedup_ratio"]
+_OF_ONE = ["org_id", "organization", "start", "backend", "location", *FIGURES]
+_OF_ALL = ["org_id", "organization", *FIGURES]
 
 
 def usage(request: HttpRequest, organization: Organization) -> HttpResponseBase:
@@ -90,16 +90,11 @@ def _rows_of_all(seen: QuerySet[Organization], period: Period) -> Iterator[list[
             {
                 "org_id": str(each),
                 "organization": names.get(each, ""),
-                **{name: getattr(found[each], name) for name in COUNTS},
-                "dedup_ratio": _rounded(found[each].dedup_ratio),
+                **figures_of(found[each]),
             }
             for each in ids
         ]
         last = ids[-1]
-
-
-def _rounded(ratio: float | None) -> float | None:
-    return None if ratio is None else round(ratio, 6)
 
 
 def _days(period: Period) -> str:

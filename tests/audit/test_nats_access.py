@@ -20,7 +20,7 @@ from audit.answers import Ack
 from audit.checks import check_nats_access
 from audit.consumer import Consumer, StreamError
 from audit.publisher import Message, Publisher, Unreachable
-from tests.nats_servers import Authority, Operator, make_cluster
+from tests.nats_servers import ACCOUNT, Authority, Operator, make_cluster, write_seed
 from tests.servers import NatsServer, wait_until
 
 SUBJECT = "audit.casartifact.casartifactuploaded"
@@ -96,9 +96,9 @@ def test_nkey(serve: Configure, settings: Settings, tmp_path: Path) -> None:
     key = Ed25519PrivateKey.generate()
     serve(f"authorization {{ users: [ {{ nkey: {nkeys.public_nkey(key)} }} ] }}")
     settings.NATS_NKEY = str(tmp_path / "seed")
-    (tmp_path / "seed").write_text(nkeys.write_seed(Ed25519PrivateKey.generate()))
+    (tmp_path / "seed").write_text(write_seed(Ed25519PrivateKey.generate()))
     none_gets_in(settings)
-    (tmp_path / "seed").write_text(nkeys.write_seed(key) + "\n")
+    (tmp_path / "seed").write_text(write_seed(key) + "\n")
     all_of_ours_get_in(settings)
 
 
@@ -245,8 +245,8 @@ def test_what_cannot_be_used_is_told_before_the_start(
     values: dict[str, str], ids: list[str], words: str, tmp_path: Path, settings: Settings
 ) -> None:
     (tmp_path / "text").write_text("hunter2")
-    (tmp_path / "account").write_text(nkeys.write_seed(Ed25519PrivateKey.generate(), nkeys.ACCOUNT))
-    (tmp_path / "user").write_text(nkeys.write_seed(Ed25519PrivateKey.generate()))
+    (tmp_path / "account").write_text(write_seed(Ed25519PrivateKey.generate(), ACCOUNT))
+    (tmp_path / "user").write_text(write_seed(Ed25519PrivateKey.generate()))
     settings.NATS_URL = "nats://127.0.0.1:1"
     for name, value in values.items():
         is_file = name not in {"NATS_USER", "NATS_PASSWORD", "NATS_TOKEN"}
@@ -261,7 +261,7 @@ def test_nkey_is_the_one_that_others_make_of_the_same_seed() -> None:
     """The pair of the documentation: https://docs.nats.io/using-nats/developer/connecting/nkey."""
     key = nkeys.read_seed("SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY")
     assert nkeys.public_nkey(key) == "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
-    assert nkeys.write_seed(key) == "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
+    assert write_seed(key) == "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
 
 
 def test_spaces_between_addresses_do_no_harm() -> None:
