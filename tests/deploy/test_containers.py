@@ -91,6 +91,15 @@ def test_each_setting_that_an_operator_may_want_is_passed() -> None:
         )
 
 
+def test_each_variable_that_the_sdks_read_themselves_is_passed() -> None:
+    page = (PROJECT / "docs" / "observability.md").read_text()
+    promised = set(re.findall(r"\b(?:OTEL|SENTRY)_[A-Z_]+\*?", page))
+    assert {"OTEL_BSP_*", "SENTRY_ENVIRONMENT"} < promised
+    for name in ("web", "worker", "maintenance"):
+        passed = COMPOSE["services"][name]["environment"]
+        assert [each for each in promised if not any(fnmatch(key, each) for key in passed)] == []
+
+
 def test_what_the_operator_does_not_set_has_its_default() -> None:
     for name in OURS:
         assert set(environment_of(name).values()) >= {"s", "c"}
