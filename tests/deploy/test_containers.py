@@ -18,6 +18,8 @@ import requests
 import yaml
 from django.conf import settings
 
+from artifacts.tasks import SLICE_SECONDS
+from audit.upkeep_tasks import RETENTION_SECONDS
 from casproject.variables import env
 from devstack.environment import PROJECT
 from tests.servers import free_port
@@ -141,6 +143,12 @@ def test_web_is_given_longer_to_end_than_it_takes() -> None:
     web = COMPOSE["services"]["web"]
     needed = int(web["environment"]["CAS_DRAIN_SECONDS"]) + int(web["environment"]["CAS_GRACE_SECONDS"])
     assert int(web["stop_grace_period"].removesuffix("s")) > needed
+
+
+@pytest.mark.parametrize("name", ["worker", "maintenance"])
+def test_workers_are_given_longer_to_end_than_their_longest_task_takes(name: str) -> None:
+    given = int(COMPOSE["services"][name]["stop_grace_period"].removesuffix("s"))
+    assert given > 2 * max(RETENTION_SECONDS, SLICE_SECONDS)
 
 
 def test_image_runs_as_nobody_in_particular() -> None:
