@@ -1,12 +1,20 @@
 """What is counted of requests and transfers. What publishing counts is in audit/metrics.py."""
 
+from itertools import product
+
+from artifacts.exceptions import ArtifactCorrupt
+from artifacts.storage.backends import backend_names
 from audit import metrics as publishing  # noqa: F401  (whoever shows metrics must know of all of them)
 from common.metrics import Counter, Histogram
+
+OTHER = "other"
+KINDS = frozenset(backend_names())
 
 TRANSFERS = Counter(
     "cas_transfers_total",
     "Uploads and downloads that ended, by what became of them.",
     ["action", "result", "location_kind"],
+    known=product(("upload", "download"), ("failed", "busy"), sorted({*KINDS, OTHER})),
 )
 UPLOADED_BYTES = Counter("cas_uploaded_bytes_total", "Bytes of artifacts that were stored.", ["location_kind"])
 DEDUPLICATED_BYTES = Counter(
@@ -28,5 +36,8 @@ RESPONSES = Counter(
     "cas_http_responses_total", "HTTP responses, by part of the server and class of status.", ["part", "status"]
 )
 PROBLEMS = Counter(
-    "cas_problems_total", "Errors that clients were told of, by their code; busy: no slot was free.", ["code"]
+    "cas_problems_total",
+    "Errors that clients were told of, by their code; busy: no slot was free.",
+    ["code"],
+    known=[(ArtifactCorrupt.code,)],
 )

@@ -7,12 +7,11 @@ import time
 from contextvars import ContextVar
 from typing import Any
 
-from artifacts.storage.backends import backend_names
 from artifacts.tokens import Grant
 from casproject.observability import definitions
+from casproject.observability.definitions import OTHER
 
 PARTS = frozenset({"artifacts", "uploads", "download", "api", "admin", "static", "livez", "readyz", "metrics"})
-OTHER = "other"
 
 STORED, DEDUPLICATED, SERVED = "stored", "deduplicated", "served"
 _BYTES = {
@@ -114,7 +113,7 @@ class Exchange:
     def location_kind(self) -> str:
         """The token's kind of location, if there is such a kind: a token may name any."""
         kind = self.grant.backend if self.grant else ""
-        return kind if kind in _known_kinds else OTHER
+        return kind if kind in definitions.KINDS else OTHER
 
     def end(self) -> bool:
         """Count it, once; return whether it was that."""
@@ -133,4 +132,3 @@ class Exchange:
 
 
 CURRENT: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
-_known_kinds = frozenset(backend_names())

@@ -76,6 +76,15 @@ def test_results_of_publishing_are_there_before_the_first(client: Client) -> Non
         assert f'cas_publish_results_total{{result="{result}"}}' in shown
 
 
+def test_what_alerts_wait_for_is_there_before_the_first(client: Client) -> None:
+    shown = values(read(client))
+    assert 'cas_problems_total{code="artifact_corrupt"}' in shown
+    for kind in ("FILESYSTEM", "AWS-S3", "AzureBlob", "GCS", "other"):
+        for result in ("failed", "busy"):
+            assert f'cas_transfers_total{{action="upload",location_kind="{kind}",result="{result}"}}' in shown
+            assert f'cas_transfers_total{{action="download",location_kind="{kind}",result="{result}"}}' in shown
+
+
 def test_no_label_has_many_values() -> None:
     labels = {label for metric in METRICS.values() for label in metric.labels}
     assert labels == {"action", "code", "location_kind", "part", "result", "status"}
