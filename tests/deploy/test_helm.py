@@ -313,6 +313,19 @@ def test_metadata_of_the_cloud_is_out_of_reach_unless_wanted(chart: helm_python.
     assert excepted(allowMetadata=True) == []
 
 
+def test_names_are_looked_up_anywhere_and_pods_reached_on_any_network(chart: helm_python.Chart) -> None:
+    _, *others = Manifests(chart).find("NetworkPolicy", "demo-artifact-cas")["spec"]["egress"]
+    assert {"to": [{"namespaceSelector": {}}]} in others
+    assert {"ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]} in others
+    given = Manifests(chart, networkPolicy={"egress": [{}]}).find("NetworkPolicy", "demo-artifact-cas")
+    assert given["spec"]["egress"] == [{}]
+
+
+def test_readiness_outlasts_a_database_that_does_not_answer(chart: helm_python.Chart) -> None:
+    (web,) = Manifests(chart).pods()["web"]["containers"]
+    assert web["readinessProbe"]["timeoutSeconds"] > 10 + 5  # tcp_user_timeout, and connect_timeout after it
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
