@@ -251,19 +251,26 @@ def test_each_pod_is_scraped_once_by_the_name_that_alerts_know(chart: helm_pytho
         assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "artifact-cas"}]
 
 
-def test_several_key_files_are_mounted_and_named(chart: helm_python.Chart) -> None:
+def test_several_key_files_are_mounted_in_the_folder_that_is_named(chart: helm_python.Chart) -> None:
     manifests = Manifests(chart, **MATRIX["several key files"])
-    folder = "/etc/artifact-cas/token-keys"
-    files = manifests.environment("web")["CAS_TOKEN_KEYS"].split(",")
-    assert files == [f"{folder}/{name}" for name in ("1.pem", "2.pem", "jwks.json", "3.pem", "4.pem")]
     (volume,) = [each for each in manifests.pods()["web"]["volumes"] if each["name"] == "token-keys"]
-    sources = [next(iter(each.items())) for each in volume["projected"]["sources"]]
-    assert [(kind, source["name"]) for kind, source in sources] == [
-        ("secret", "a"),
-        ("secret", "b"),
-        ("configMap", "c"),
-        ("configMap", "demo-artifact-cas-token-keys"),
+    (mount,) = [
+        each for each in manifests.pods()["web"]["containers"][0]["volumeMounts"] if each["name"] == "token-keys"
     ]
+    assert manifests.environment("web")["CAS_TOKEN_KEYS"] == mount["mountPath"]
+    sources = [next(iter(each.items())) for each in volume["projected"]["sources"]]
+    assert [(kind, source["name"], [item["path"] for item in source.get("items", [])]) for kind, source in sources] == [
+        ("secret", "a", ["1.pem", "2.pem"]),
+        ("secret", "b", ["jwks.json"]),
+        ("configMap", "c", ["3.pem"]),
+        ("configMap", "demo-artifact-cas-token-keys", []),
+    ]
+
+
+def test_a_token_key_that_is_taken_out_of_its_secret_leaves_the_folder(chart: helm_python.Chart) -> None:
+    pod = Manifests(chart, **MATRIX["several key files"]).pods()["web"]
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "token-keys"]
+    assert all(source["optional"] for each in volume["projected"]["sources"] for source in each.values())
 
 
 def test_only_who_seals_has_the_checkpoint_key(chart: helm_python.Chart) -> None:

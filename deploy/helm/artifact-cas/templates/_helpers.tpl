@@ -44,16 +44,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- .Values.secrets.existingSecret | default (include "cas.fullname" .) -}}
 {{- end }}
 
-{{/* The files with token keys, as CAS_TOKEN_KEYS has them. */}}
-{{- define "cas.tokenKeyFiles" -}}
-{{- $files := list -}}
-{{- range concat .Values.cas.tokenKeys.existingSecrets .Values.cas.tokenKeys.existingConfigMaps -}}
-{{- range .keys }}{{ $files = append $files (printf "/etc/artifact-cas/token-keys/%s" .) }}{{ end -}}
-{{- end -}}
-{{- range $name, $_ := .Values.cas.tokenKeys.inline }}{{ $files = append $files (printf "/etc/artifact-cas/token-keys/%s" $name) }}{{ end -}}
-{{- join "," $files -}}
-{{- end }}
-
 {{- define "cas.hasNatsFiles" -}}
 {{- if and .Values.cas.nats.enabled .Values.cas.nats.filesSecret }}yes{{ end -}}
 {{- end }}
@@ -77,7 +67,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .ingress.enabled }}
 - {name: CAS_CSRF_TRUSTED_ORIGINS, value: {{ printf "https://%s" .ingress.host | quote }}}
 {{- end }}
-- {name: CAS_TOKEN_KEYS, value: {{ include "cas.tokenKeyFiles" $root | quote }}}
+- {name: CAS_TOKEN_KEYS, value: /etc/artifact-cas/token-keys}
 {{- with .cas.tokenKeys.issuer }}
 - {name: CAS_TOKEN_ISSUER, value: {{ . | quote }}}
 {{- end }}
@@ -177,10 +167,12 @@ volumes:
   - {name: tmp, emptyDir: {sizeLimit: {{ $root.Values.tmp.sizeLimit }}}}
   - name: token-keys
     projected:
+      # Optional, for else the folder would keep a key that was taken out of its secret.
       sources:
         {{- range $root.Values.cas.tokenKeys.existingSecrets }}
         - secret:
             name: {{ .name }}
+            optional: true
             items:
               {{- range .keys }}
               - {key: {{ . }}, path: {{ . }}}
@@ -189,13 +181,14 @@ volumes:
         {{- range $root.Values.cas.tokenKeys.existingConfigMaps }}
         - configMap:
             name: {{ .name }}
+            optional: true
             items:
               {{- range .keys }}
               - {key: {{ . }}, path: {{ . }}}
               {{- end }}
         {{- end }}
         {{- if $root.Values.cas.tokenKeys.inline }}
-        - configMap: {name: {{ include "cas.fullname" $root }}-token-keys}
+        - configMap: {name: {{ include "cas.fullname" $root }}-token-keys, optional: true}
         {{- end }}
   {{- if and .isSigning $root.Values.cas.checkpointKey.existingSecret }}
   - name: checkpoint
