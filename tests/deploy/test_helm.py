@@ -9,6 +9,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from artifacts.storage.staging import part_sizes
+from casproject import variables
 from devstack.environment import PROJECT
 
 CHART = PROJECT / "deploy" / "helm" / "artifact-cas"
@@ -294,6 +296,15 @@ def test_pods_outlive_drain_and_grace(chart: helm_python.Chart) -> None:
     environment = manifests.environment("web")
     assert (environment["CAS_DRAIN_SECONDS"], environment["CAS_GRACE_SECONDS"]) == ("20", "100")
     assert manifests.pods()["web"]["terminationGracePeriodSeconds"] > 120
+
+
+def test_memory_of_a_web_server_holds_all_the_uploads_that_it_takes(chart: helm_python.Chart) -> None:
+    manifests, mib = Manifests(chart), 1024**2
+    environment = manifests.environment("web")
+    upload = 2 * next(part_sizes(variables.CAS_MAX_UPLOAD_BYTES))
+    process = 150 * mib + int(environment["CAS_MAX_TRANSFERS"]) * upload
+    limit = manifests.pods()["web"]["containers"][0]["resources"]["limits"]["memory"]
+    assert int(limit.removesuffix("Gi")) * 1024 * mib > int(environment["CAS_WEB_WORKERS"]) * process
 
 
 def test_pods_wait_for_the_migrations_of_their_own_version(chart: helm_python.Chart) -> None:
