@@ -81,6 +81,7 @@ MATRIX: dict[str, dict[str, Any]] = {
         "serviceAccount": {"annotations": {"role": "cas"}},
         "cas": {"env": {"CAS_MAX_UPLOAD_BYTES": "1000"}, "extraEnvFrom": [{"secretRef": {"name": "more"}}]},
     },
+    "scaling in": {"web": {"autoscaling": {"enabled": True, "scaleIn": True}}},
     "nothing that is optional": {
         "web": {"persistence": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
         "migrations": {"enabled": False},
@@ -115,8 +116,10 @@ def chart() -> Iterator[helm_python.Chart]:
 class Manifests:
     """What an installation named `demo` in the namespace `prod` is made of."""
 
-    def __init__(self, chart: helm_python.Chart, **changes: Any) -> None:
-        rendered = chart.render(merge(LEAST, changes), name="demo", namespace="prod")
+    def __init__(self, chart: helm_python.Chart, *, is_upgrade: bool = False, **changes: Any) -> None:
+        values, which = merge(LEAST, changes), {"is_install": not is_upgrade, "is_upgrade": is_upgrade}
+        rendered = chart.render(values, name="demo", namespace="prod", **which)
+        self.notes = rendered["artifact-cas/templates/NOTES.txt"]
         texts = [text for name, text in rendered.items() if name.endswith(".yaml")]
         self.all = [each for text in texts for each in yaml.safe_load_all(text) if each]
 
@@ -296,6 +299,18 @@ def test_pods_outlive_drain_and_grace(chart: helm_python.Chart) -> None:
     environment = manifests.environment("web")
     assert (environment["CAS_DRAIN_SECONDS"], environment["CAS_GRACE_SECONDS"]) == ("20", "100")
     assert manifests.pods()["web"]["terminationGracePeriodSeconds"] > 120
+
+
+def test_the_autoscaler_ends_no_pod_unless_wanted(chart: helm_python.Chart) -> None:
+    def ending(**changes: Any) -> dict[str, Any]:
+        manifests = Manifests(chart, web={"autoscaling": {"enabled": True, **changes}})
+        scaler = manifests.find("HorizontalPodAutoscaler", "demo-artifact-cas-web")
+        return dict(scaler["spec"]["behavior"]["scaleDown"])
+
+    assert ending() == {"selectPolicy": "Disabled"}
+    assert ending(scaleIn=True) == {"stabilizationWindowSeconds": 600}
+    assert "The autoscaler does not" in Manifests(chart, **MATRIX["scaling in"]).notes
+    assert "see that nothing waits" in Manifests(chart).notes
 
 
 def test_memory_of_a_web_server_holds_all_the_uploads_that_it_takes(chart: helm_python.Chart) -> None:
