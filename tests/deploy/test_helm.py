@@ -22,6 +22,7 @@ LEAST: dict[str, Any] = {
     "cas": {"tokenKeys": {"existingSecrets": [{"name": "keys", "keys": ["2026.pem"]}]}},
     "secrets": {"existingSecret": "artifact-cas"},
 }
+PROXY = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "proxy"}}}
 MATRIX: dict[str, dict[str, Any]] = {
     "least": {},
     "secrets of the chart": {
@@ -60,7 +61,14 @@ MATRIX: dict[str, dict[str, Any]] = {
             }
         }
     },
-    "ingress": {"ingress": {"enabled": True, "host": "cas.test", "tls": {"secretName": "tls"}}},
+    "ingress": {
+        "ingress": {"enabled": True, "host": "cas.test", "tls": {"secretName": "tls"}},
+        "networkPolicy": {"ingressFrom": [PROXY]},
+    },
+    "a gateway": {
+        "cas": {"behindProxy": True, "allowedHosts": ["cas.test"]},
+        "networkPolicy": {"ingressFrom": [PROXY]},
+    },
     "everything": {
         "ingress": {"enabled": True},
         "serviceMonitor": {"enabled": True, "labels": {"release": "p"}, "tokenSecret": "metrics"},
@@ -330,11 +338,28 @@ def test_pods_wait_for_the_migrations_of_their_own_version(chart: helm_python.Ch
 
 
 def test_ingress_takes_large_bodies_and_buffers_nothing(chart: helm_python.Chart) -> None:
-    ingress = Manifests(chart, ingress={"enabled": True}).find("Ingress", "demo-artifact-cas")
+    ingress = Manifests(chart, **MATRIX["ingress"]).find("Ingress", "demo-artifact-cas")
     said = {name.split("/")[1]: value for name, value in ingress["metadata"]["annotations"].items()}
     assert said.keys() <= OF_INGRESS_NGINX
     assert said["proxy-body-size"] == "0"
     assert (said["proxy-request-buffering"], said["proxy-buffering"]) == ("off", "off")
+
+
+@pytest.mark.parametrize("name", ["ingress", "a gateway"])
+def test_a_proxy_is_believed_and_none_but_it_reaches_the_web_servers(chart: helm_python.Chart, name: str) -> None:
+    manifests = Manifests(chart, **MATRIX[name])
+    environment = manifests.environment("web")
+    assert environment["CAS_BEHIND_PROXY"] == "true"
+    assert "cas.test" in environment["CAS_ALLOWED_HOSTS"].split(",")
+    policy = manifests.find("NetworkPolicy", "demo-artifact-cas-web")
+    assert [rule["from"] for rule in policy["spec"]["ingress"]] == [[PROXY]]
+    open_to_all = Manifests(chart, **merge(MATRIX[name], {"networkPolicy": {"enabled": False, "ingressFrom": []}}))
+    assert "past the proxy" in open_to_all.notes
+    assert "past the proxy" not in manifests.notes
+
+
+def test_without_a_proxy_nothing_forwarded_is_believed(chart: helm_python.Chart) -> None:
+    assert Manifests(chart).environment("web")["CAS_BEHIND_PROXY"] == "false"
 
 
 def test_metadata_of_the_cloud_is_out_of_reach_unless_wanted(chart: helm_python.Chart) -> None:
@@ -373,6 +398,8 @@ def test_readiness_outlasts_a_database_that_does_not_answer(chart: helm_python.C
         ({"web": {"replica": 2}}, "replica"),
         ({"web": {"graceSeconds": 4000}}, "/web/graceSeconds"),
         ({"beat": {"replicas": 2}}, "/beat"),
+        ({"ingress": {"enabled": True}}, "/networkPolicy/ingressFrom"),
+        ({"cas": {"behindProxy": True}}, "/networkPolicy/ingressFrom"),
         ({"image": {"digest": "latest"}}, "/image/digest"),
     ],
 )

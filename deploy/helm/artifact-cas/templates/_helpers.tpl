@@ -56,7 +56,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - {name: TMPDIR, value: /tmp}
 - {name: CAS_HOST, value: 0.0.0.0}
 - {name: CAS_PORT, value: "8000"}
-- {name: CAS_BEHIND_PROXY, value: {{ .ingress.enabled | quote }}}
+- {name: CAS_BEHIND_PROXY, value: {{ or .ingress.enabled .cas.behindProxy | quote }}}
 - {name: CAS_WEB_WORKERS, value: {{ .web.processes | quote }}}
 - {name: CAS_WEB_THREADS, value: {{ .web.threads | quote }}}
 - {name: CAS_MAX_TRANSFERS, value: {{ .web.maxTransfers | quote }}}
