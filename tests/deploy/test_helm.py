@@ -343,6 +343,8 @@ def test_ingress_takes_large_bodies_and_buffers_nothing(chart: helm_python.Chart
     assert said.keys() <= OF_INGRESS_NGINX
     assert said["proxy-body-size"] == "0"
     assert (said["proxy-request-buffering"], said["proxy-buffering"]) == ("off", "off")
+    assert said["enable-access-log"] == "false"
+    assert "error-log-level: crit" in (CHART / "values.yaml").read_text()  # the controller's, out of an Ingress's reach
 
 
 @pytest.mark.parametrize("name", ["ingress", "a gateway"])
