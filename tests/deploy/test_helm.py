@@ -200,7 +200,7 @@ def test_components_are_the_procfiles(chart: helm_python.Chart) -> None:
     named = {line.split(":")[0] for line in (PROJECT / "Procfile").read_text().splitlines()}
     pods = Manifests(chart).pods()
     assert {pod["containers"][0]["args"][0] for name, pod in pods.items() if name != "migrations"} == named
-    assert pods["migrations"]["containers"][0]["args"] == ["migrate", "--no-input"]
+    assert pods["migrations"]["containers"][0]["args"] == ["migrate", "--no-input", "--skip-checks"]
 
 
 def test_without_nats_nothing_speaks_of_it(chart: helm_python.Chart) -> None:
@@ -222,7 +222,9 @@ def test_nats_token_stands_in_a_secret_alone(chart: helm_python.Chart) -> None:
     assert secret["stringData"] == {"token": "t0ken"}
     assert "t0ken" not in json.dumps([each for each in manifests.all if each is not secret])
     environment = manifests.environment("worker")
-    assert environment["NATS_TOKEN"] == {"secretKeyRef": {"name": "demo-artifact-cas-nats", "key": "token"}}
+    assert environment["NATS_TOKEN"] == {
+        "secretKeyRef": {"name": "demo-artifact-cas-nats", "key": "token", "optional": True}
+    }
     assert environment["NATS_URL"] == "nats://nats:4333"
 
 
@@ -335,6 +337,33 @@ def test_pods_wait_for_the_migrations_of_their_own_version(chart: helm_python.Ch
         waiting = [each["command"][-1] for each in pod.get("initContainers", [])]
         assert bool(waiting) == (component != "migrations")
         assert all("migrate --check" in command for command in waiting)
+
+
+def test_an_upgrade_migrates_before_it_changes_anything(chart: helm_python.Chart) -> None:
+    def jobs(*, is_upgrade: bool) -> dict[str, dict[str, str]]:
+        found = [each["metadata"] for each in Manifests(chart, is_upgrade=is_upgrade).all if each["kind"] == "Job"]
+        return {each["name"]: each.get("annotations", {}) for each in found}
+
+    hook = {"helm.sh/hook": "pre-upgrade", "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded"}
+    assert jobs(is_upgrade=False) == {"demo-artifact-cas-migrate-1": {}}
+    assert jobs(is_upgrade=True) == {"demo-artifact-cas-upgrade": hook, "demo-artifact-cas-migrate-1": {}}
+    kubernetes_validate.validate(
+        Manifests(chart, is_upgrade=True).find("Job", "demo-artifact-cas-upgrade"), KUBERNETES[0], strict=True
+    )
+
+
+def test_that_job_waits_for_nothing_that_comes_with_the_upgrade(chart: helm_python.Chart) -> None:
+    inline = {"existingSecrets": [], "inline": {"4.pem": "key"}}
+    cas = {**MATRIX["nats with a token"]["cas"], "tokenKeys": inline}
+    manifests = Manifests(chart, is_upgrade=True, cas=cas)
+    made = {each["metadata"]["name"] for each in manifests.all if each["kind"] in {"Secret", "ConfigMap"}}
+    assert made == {"demo-artifact-cas-nats", "demo-artifact-cas-token-keys"}
+    pod = manifests.find("Job", "demo-artifact-cas-upgrade")["spec"]["template"]["spec"]
+    references = [ref for each in pod["containers"][0]["env"] for ref in each.get("valueFrom", {}).values()]
+    for volume in pod["volumes"]:
+        references += [ref for source in volume.get("projected", {}).get("sources", []) for ref in source.values()]
+    assert {each["name"] for each in references} >= made
+    assert all(each["optional"] for each in references if each["name"] in made)
 
 
 def test_ingress_takes_large_bodies_and_buffers_nothing(chart: helm_python.Chart) -> None:

@@ -83,7 +83,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   valueFrom: {secretKeyRef: {name: {{ .cas.nats.existingSecret }}, key: {{ .cas.nats.existingSecretKey }}}}
 {{- else if .cas.nats.token }}
 - name: NATS_TOKEN
-  valueFrom: {secretKeyRef: {name: {{ include "cas.fullname" $root }}-nats, key: token}}
+  valueFrom: {secretKeyRef: {name: {{ include "cas.fullname" $root }}-nats, key: token, optional: true}}
 {{- end }}
 - {name: NATS_URL, value: {{ .cas.nats.url | default (printf "nats://%s:%v" .cas.nats.host .cas.nats.port) | quote }}}
 {{- if .cas.nats.filesSecret }}
