@@ -15,6 +15,7 @@ from artifacts.rate_limit import RateLimit
 from artifacts.scrub_findings import Finding, State
 from artifacts.scrub_lease import LeaseLost, ScrubRunning
 from artifacts.scrubbing import Stopped, Watcher, scrub
+from common import alive
 from common.worker import is_ending
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ def _is_due(location: Location) -> bool:
 
 class _Log(Watcher):
     def read(self, count: int) -> None:
+        alive.touch()  # one artifact may take hours
         if is_ending():
             raise Stopped
 

@@ -6,6 +6,7 @@ from celery import Celery, signals
 from kombu.transport import TRANSPORT_ALIASES
 
 from casproject import embedded_broker, startup  # noqa: F401  (registers embedded://)
+from common import alive
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "casproject.settings")
 
@@ -33,6 +34,20 @@ def share_metrics(**kwargs: object) -> None:
 
     process.begin_worker()
     worker_port.begin()
+
+
+@signals.worker_init.connect
+@signals.task_postrun.connect
+def show_that_a_worker_is_alive(**kwargs: object) -> None:
+    """For a probe: the metrics' port answers from a thread of its own, whatever became of the worker."""
+    alive.touch()
+
+
+@signals.beat_init.connect
+def show_that_beat_is_alive(**kwargs: object) -> None:
+    """The same of beat: with each task that the broker takes."""
+    alive.touch()
+    signals.after_task_publish.connect(show_that_a_worker_is_alive)
 
 
 @signals.setup_logging.connect

@@ -33,6 +33,7 @@ class Workers:
     def __init__(self, folder: Path) -> None:
         self.broker = folder / "broker"
         self.broker.mkdir()
+        self.alive = folder / "alive"
         self._folder = folder
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._commands = parse_procfile((PROJECT / "Procfile").read_text()).processes
@@ -93,6 +94,7 @@ def test_worker_takes_and_purges_its_own_queue_alone(workers: Workers, name: str
     workers.send(PUBLISH, MAINTAIN)
     wait_until(lambda: workers.waiting() == [theirs, theirs], SECONDS, "its own message is taken")
     assert workers.niceness(name) == min(19, before + niceness)
+    assert workers.alive.exists()
 
 
 def test_what_may_take_long_is_maintenance_and_nothing_else() -> None:

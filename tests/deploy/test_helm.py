@@ -410,6 +410,14 @@ def test_names_are_looked_up_anywhere_and_pods_reached_on_any_network(chart: hel
     assert given["spec"]["egress"] == [{}]
 
 
+def test_background_processes_have_the_probe_that_compose_has(chart: helm_python.Chart) -> None:
+    services = yaml.safe_load((PROJECT / "deploy" / "compose.yaml").read_text())["services"]
+    pods = Manifests(chart).pods()
+    for name in ("worker", "maintenance", "beat"):
+        command = pods[name]["containers"][0]["livenessProbe"]["exec"]["command"]
+        assert ["CMD-SHELL", command[-1].replace("$", "$$")] == services[name]["healthcheck"]["test"]
+
+
 def test_readiness_outlasts_a_database_that_does_not_answer(chart: helm_python.Chart) -> None:
     (web,) = Manifests(chart).pods()["web"]["containers"]
     assert web["readinessProbe"]["timeoutSeconds"] > 10 + 5  # tcp_user_timeout, and connect_timeout after it
