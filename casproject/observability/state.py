@@ -9,11 +9,13 @@ from pathlib import Path
 import django.db
 from django.conf import settings
 from django.db.models import Max
+from django.utils import timezone
 
 from artifacts import late_labels
 from artifacts.models import Location, Scrub
 from audit import journal, retention, write_ahead
 from audit.delivery import delivery_now, seal_lag
+from audit.models import WorkerBeat
 
 logger = logging.getLogger(__name__)
 
@@ -100,8 +102,21 @@ def _of_database() -> Iterator[Gauge]:
         "Time for which the oldest event that was to leave the trail has stayed; 0 when there is none.",
         {(): retention.lag(settings.AUDIT_RETENTION_DAYS)},
     )
+    yield Gauge(
+        "cas_worker_silence_seconds",
+        "Time since the last task of any worker of this name.",
+        _silence(),
+        ("worker",),
+    )
     names, found = _scrub_findings()
     yield Gauge("cas_scrub_findings", "What the latest scrub of each location found.", found, names)
+
+
+def _silence() -> dict[tuple[str, ...], float]:
+    now, silence = timezone.now(), dict[tuple[str, ...], float]()
+    for name, seen_at in WorkerBeat.objects.order_by("seen_at").values_list("name", "seen_at"):
+        silence[(name.partition("@")[0],)] = max(0.0, (now - seen_at).total_seconds())  # the latest comes last
+    return silence
 
 
 def _scrub_findings() -> tuple[tuple[str, ...], dict[tuple[str, ...], float]]:

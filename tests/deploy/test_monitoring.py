@@ -13,7 +13,7 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from artifacts.models import Location, Scrub
-from audit.models import LastPublished
+from audit.models import LastPublished, WorkerBeat
 from casproject.observability import process
 from common.metrics import METRICS
 from tests.prometheus import promtool
@@ -39,6 +39,7 @@ def families(client: Client, location: Location, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(process.sharing(), "_folder", tmp_path / "metrics")
     Scrub.objects.create(location=location, corrupt=1)
     LastPublished.objects.create(pk=1, sequence=1, published_at="2026-11-28T08:00:00Z")
+    WorkerBeat.objects.create(name="celery@a", seen_at="2026-11-28T08:00:00Z", waiting_files=0)
     text = client.get("/metrics").content.decode()
     return {family.name: family for family in text_string_to_metric_families(text)}
 
@@ -63,7 +64,8 @@ def base(name: str) -> str:
 
 def labels_of(name: str) -> set[str]:
     known = next((metric for metric in METRICS.values() if base(metric.name) == name), None)
-    return set(known.labels) if known else {"finding", "location", "version", "python_version", "django_version"}
+    others = {"finding", "location", "worker", "version", "python_version", "django_version"}
+    return set(known.labels) if known else others
 
 
 def test_promtool_finds_no_fault() -> None:

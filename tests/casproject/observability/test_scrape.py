@@ -1,6 +1,7 @@
 """`/metrics`: what it says, in which form, and to whom."""
 
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from django.core.checks import CheckMessage
 from django.db import OperationalError, connection
 from django.test import Client
+from django.utils import timezone
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 from pytest_django import Settings
@@ -15,6 +17,7 @@ from pytest_django import Settings
 from artifacts.models import Location, Scrub
 from audit import journal, write_ahead
 from audit.metrics import count_batch
+from audit.models import WorkerBeat
 from casproject.checks import check_metrics
 from casproject.observability import process
 from common.metrics import METRICS
@@ -83,6 +86,15 @@ def test_what_alerts_wait_for_is_there_before_the_first(client: Client) -> None:
         for result in ("failed", "busy"):
             assert f'cas_transfers_total{{action="upload",location_kind="{kind}",result="{result}"}}' in shown
             assert f'cas_transfers_total{{action="download",location_kind="{kind}",result="{result}"}}' in shown
+
+
+def test_silence_of_a_kind_of_worker_is_that_of_the_one_seen_last(client: Client) -> None:
+    for name, minutes in (("celery@a", 5), ("celery@b", 1), ("celery@c", 900), ("maintenance@a", 180)):
+        seen_at = timezone.now() - timedelta(minutes=minutes)
+        WorkerBeat.objects.create(name=name, seen_at=seen_at, waiting_files=0)
+    shown = values(read(client))
+    assert shown['cas_worker_silence_seconds{worker="celery"}'] == pytest.approx(60, abs=30)
+    assert shown['cas_worker_silence_seconds{worker="maintenance"}'] == pytest.approx(180 * 60, abs=30)
 
 
 def test_no_label_has_many_values() -> None:
