@@ -6,12 +6,14 @@ time for proxies to go elsewhere. Then granian ends as it does: transfers that a
 `--workers-kill-timeout`, and are cut after it. A second signal skips the first step.
 """
 
+import gc
 import os
 import signal
 import threading
 from contextlib import suppress
 from typing import Any
 
+import django
 from django.conf import settings
 from granian import cli, server
 
@@ -40,6 +42,10 @@ def main() -> None:
     """Serve until a signal ends it."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "casproject.settings")
     startup.load_settings()
+    # Here, so that what is wrong is said once, and what the processes need is loaded once: they are forks.
+    django.setup()
+    startup.refuse_wrong_settings()
+    gc.freeze()
     signal.signal(drain.SIGNAL, signal.SIG_IGN)  # of the processes too, until each has its own handler
     cli.Server = DrainingServer  # type: ignore[attr-defined]  # what its command starts
     cli.entrypoint()  # type: ignore[no-untyped-call]

@@ -9,10 +9,10 @@ from typing import Any
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
-from casproject.startup import load_settings, refuse_wrong_settings
+from casproject import startup
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "casproject.settings")
-load_settings()
+startup.load_settings()
 
 pages = get_wsgi_application()
 
@@ -24,7 +24,8 @@ from casproject.observability import access_log, process  # noqa: E402  (needs t
 from casproject.observability.edge import Edge  # noqa: E402  (needs the apps loaded)
 from casproject.observability.exchange import Exchange  # noqa: E402  (needs the apps loaded)
 
-refuse_wrong_settings()
+if not startup.are_checked:
+    startup.refuse_wrong_settings()
 _cross_origin = TransferHandler([*settings.TRANSFER_MIDDLEWARE, settings.CORS_MIDDLEWARE])
 _handlers = {
     "artifacts": TransferHandler(settings.TRANSFER_MIDDLEWARE),

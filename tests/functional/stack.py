@@ -106,6 +106,11 @@ class LiveStack:
         exports = "".join(f"export {key}={shlex.quote(value)}; " for key, value in environment.items())
         self._commands[name] = f"{exports}{self._commands[of]} {shlex.join(arguments)}"
 
+    def run_web_by(self, module: str) -> None:
+        """Let the web server, from its next start on, be started by this Python module."""
+        arguments = self._commands["web"].partition("-m ")[2].partition(" ")[2]
+        self._commands["web"] = f"exec python -m {module} {arguments}"
+
     def limit_files(self, name: str, blocks: int) -> None:
         """Let a process, from its next start on, write no file larger than so many blocks of 512 bytes."""
         self._commands[name] = f"ulimit -f {blocks}; {self._commands[name]}"

@@ -1,0 +1,42 @@
+"""A web server's processes: one that is killed is replaced, while the others serve on."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.functional.stack import SECONDS, LiveStack, Tenant
+from tests.servers import wait_until
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[LiveStack]:
+    stack = LiveStack(tmp_path, None, CAS_WEB_WORKERS="2")
+    stack.prepare()
+    stack.start("web")
+    yield stack
+    stack.stop()
+
+
+def serving(stack: LiveStack) -> set[int]:
+    """The processes that serve: all but the first, which starts them."""
+    return set(map(int, stack.processes("web")[1:]))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_process_that_is_killed_is_replaced_while_the_other_serves_on(web: LiveStack, number: signal.Signals) -> None:
+    tenant, before = Tenant(web), serving(web)
+    assert len(before) == 2
+    killed = before.pop()
+    os.kill(killed, number)
+
+    def is_replaced() -> bool:
+        assert tenant.put(os.urandom(1000)).status_code == 201
+        now = serving(web)
+        return len(now) == 2 and killed not in now
+
+    wait_until(is_replaced, SECONDS, "another is there")
+    assert before < serving(web), "the other is the same"
+    assert web.retire("web") == 0
