@@ -2,10 +2,13 @@
 
 import datetime
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.apps.registry import Apps
+from django.conf import settings
 from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import connection, migrations, models
 from django.db.migrations.loader import MigrationLoader
@@ -14,7 +17,7 @@ from django.db.migrations.operations.base import Operation
 from django.db.models.fields import NOT_PROVIDED
 
 # What the last release ends with; docs/upgrading.md says when these move.
-RELEASED = {"artifacts": "0002_data_plane", "audit": "0002_delivery"}
+RELEASED = {"artifacts": "0002_data_plane", "audit": "0002_delivery", "people": "0001_initial"}
 
 # Tables that grow with every transfer: nobody may wait while an index of theirs is made.
 LARGE = {("artifacts", "artifact"), ("artifacts", "blockhashes"), ("audit", "auditevent")}
@@ -75,6 +78,11 @@ def problems_of(migration: Migration) -> list[str]:
         return []
     reasons = [(each, why_unsafe(migration.app_label, each)) for each in migration.operations]
     return [f"{migration}: {each.describe()}: {reason}" for each, reason in reasons if reason]
+
+
+def test_no_app_of_ours_is_left_out() -> None:
+    ours = {each.label for each in apps.get_app_configs() if Path(each.path).parent == settings.BASE_DIR}
+    assert RELEASED.keys() == ours & MigrationLoader(None).migrated_apps
 
 
 def test_every_new_migration_is_safe_while_the_old_version_runs() -> None:
