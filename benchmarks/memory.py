@@ -67,7 +67,7 @@ def web_processes(port: int) -> list[int]:
                 command = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue  # it ended meanwhile
-            if any(word.endswith(b"/granian") for word in command) and str(port).encode() in command:
+            if b"casproject.serve" in command and str(port).encode() in command:
                 found.append(int(entry.name))
     return found
 

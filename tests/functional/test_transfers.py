@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from artifacts.tokens import DOWNLOADER, UPLOADER
+from benchmarks.memory import web_processes
 from tests.factories import digest_of
 from tests.functional.stack import SECONDS, LiveStack, RawRequest, Tenant
 from tests.servers import wait_until
@@ -259,3 +260,7 @@ def test_stalled_uploads_do_not_keep_others_out(tenant: Tenant, stack: LiveStack
     for upload in stalled:
         upload.leave()
     wait_until(lambda: not stack.incoming(), what="the temp files are gone")
+
+
+def test_benchmark_of_memory_finds_the_web_processes(stack: LiveStack) -> None:
+    assert sorted(web_processes(stack.port)) == sorted(map(int, stack.processes("web")))
