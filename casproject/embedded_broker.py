@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from queue import Empty
 from time import monotonic_ns
-from typing import Any
+from typing import Any, ClassVar
 
 from kombu.exceptions import ChannelError
 from kombu.transport import TRANSPORT_ALIASES, filesystem, virtual
@@ -59,6 +59,7 @@ class Channel(filesystem.Channel):
 class Transport(filesystem.Transport):
     Channel = Channel
     implements = virtual.Transport.implements
+    default_connection_params: ClassVar[dict[str, Any]] = {}  # a host name is nothing that Kombu should warn is missing
 
 
 TRANSPORT_ALIASES[SCHEME] = f"{__name__}:Transport"

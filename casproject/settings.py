@@ -1,5 +1,6 @@
 """What Django, Celery and the apps make of the environment; casproject/variables.py reads it."""
 
+import ssl
 import sys
 from typing import Any
 
@@ -217,6 +218,11 @@ elif CELERY_BROKER_URL.startswith(("redis:", "rediss:")):
     CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 1, "max_retries": 0}
 else:
     CELERY_BROKER_TRANSPORT_OPTIONS = {"connect_timeout": 2, "write_timeout": 5}
+# Else Kombu takes any certificate of Redis, and one of any host from RabbitMQ. What the URL says of TLS counts instead.
+CELERY_BROKER_USE_SSL = {
+    "rediss": {"ssl_cert_reqs": ssl.CERT_REQUIRED},
+    "amqps": {"server_hostname": None},  # the URL's
+}.get(CELERY_BROKER_URL.partition(":")[0], False)
 # A connection of RabbitMQ's that broke is made anew by nothing but a second attempt.
 CELERY_TASK_PUBLISH_RETRY = CELERY_BROKER_URL.startswith(("amqp:", "amqps:", "pyamqp:"))
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
@@ -302,7 +308,6 @@ LOGGING = {
         "django": {"level": LOG_LEVEL},
         # A line for every 4xx would drown the log; answers carry their own code.
         "django.request": {"level": "ERROR"},
-        "kombu.connection": {"level": "ERROR"},  # warns that the embedded broker has no host name
         # A sweep every few seconds is no news.
         "celery.app.trace": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},

@@ -43,7 +43,8 @@ CAS_PREPARED_STATEMENTS = env.bool(
 CELERY_BROKER_URL = env.url(
     "CELERY_BROKER_URL",
     default="embedded://",
-    help="`redis://…`, `rediss://…` or `amqp://…` for more than one machine; embedded is files in `CAS_DATA_DIR`",
+    help="`redis://…`, `rediss://…`, `amqp://…` or `amqps://…` for more than one machine "
+    "([operations.md](operations.md#access-to-the-broker)); embedded is files in `CAS_DATA_DIR`",
 )
 
 env.section("Keys and secrets")

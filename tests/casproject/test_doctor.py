@@ -26,7 +26,9 @@ from audit.models import WorkerBeat
 from audit.nats_probe import matches, may_publish
 from casproject.doctor import broker, configuration, keys, locations, nats
 from casproject.doctor.findings import Finding, Level, Trial, attempt, ok
+from tests.nats_servers import Authority
 from tests.servers import BrokerServer, NatsServer
+from tests.tls import TlsFront
 
 PROJECT = Path(project_settings.BASE_DIR)
 
@@ -349,6 +351,32 @@ def test_broker_is_named_without_its_password(data_dir: Path) -> None:
     texts = [finding["text"] for finding in findings if finding["part"] == "broker"]
     assert f"connected to redis://********@{address}/0" in texts
     assert "hunter2" not in json.dumps(findings)
+
+
+def of_broker(data_dir: Path, url: str, **environment: str) -> str:
+    """What is first said of it."""
+    _, findings = doctor(data_dir, CELERY_BROKER_URL=url, **environment)
+    return next(finding["text"] for finding in findings if finding["part"] == "broker")
+
+
+def test_broker_over_tls_must_have_a_certificate_that_is_known_unless_its_address_says_otherwise(
+    data_dir: Path,
+) -> None:
+    authority = Authority(data_dir)
+    server = BrokerServer(data_dir / "redis")
+    server.start()
+    try:
+        with TlsFront(server.port, *authority.issue("broker")) as front:
+            url = f"rediss://127.0.0.1:{front.port}/0"
+            assert "certificate verify failed" in of_broker(data_dir, url)
+            for options in (f"ssl_ca_certs={authority.file}", "ssl_cert_reqs=none"):
+                assert of_broker(data_dir, f"{url}?{options}").startswith("connected to rediss://")
+            rabbitmq = f"amqps://127.1:{front.port}//"
+            assert "certificate verify failed: unable" in of_broker(data_dir, rabbitmq)
+            trusted = of_broker(data_dir, rabbitmq, SSL_CERT_FILE=str(authority.file))
+            assert "certificate is not valid for '127.1'" in trusted
+    finally:
+        server.stop()
 
 
 def test_settings_are_those_that_are_set(monkeypatch: pytest.MonkeyPatch) -> None:

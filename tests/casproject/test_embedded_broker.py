@@ -55,6 +55,13 @@ def test_message_comes_out_as_it_went_in(queue: SimpleQueue, folder: Path) -> No
     assert list(folder.iterdir()) == []
 
 
+def test_nothing_is_said_of_the_host_name_that_it_has_not(
+    connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection.clone().connect()
+    assert caplog.records == []
+
+
 def test_folder_that_cannot_be_read_holds_nothing_until_it_can(queue: SimpleQueue, folder: Path) -> None:
     queue.put("kept")
     elsewhere = folder.rename(folder.with_name("elsewhere"))
