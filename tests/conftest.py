@@ -24,6 +24,7 @@ from common import first_query, group_commit
 from people.receivers import record_sign_in
 from tests.conformance import violations
 from tests.servers import NatsServer, PostgresServer
+from tests.wanting import MARK
 
 # The same examples everywhere, however long each takes.
 hypothesis_settings.load_profile("ci")
@@ -44,10 +45,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say loudly what was not tested for want of a program."""
+    """Say loudly what was not tested for want of something."""
     skipped = terminalreporter.stats.get("skipped", [])
     reasons = {str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped if report.longrepr}
-    for reason in sorted(reason for reason in reasons if "not installed" in reason):
+    for reason in sorted(reason for reason in reasons if reason.startswith(MARK)):
         terminalreporter.write_line(f"*** {reason}", red=True, bold=True)
 
 

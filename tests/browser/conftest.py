@@ -1,6 +1,5 @@
 """One Chromium and one server for all tests of the folder; each test has a session and rows of its own."""
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,8 +15,7 @@ from artifacts.models import Location
 from devstack.screenshots import CHROMIUM_ARGUMENTS, find_chromium
 from tests.browser.visiting import Watched
 from tests.browser.world import World
-
-NO_BROWSER = "No Chromium on PATH. On Debian: apt-get install chromium"
+from tests.wanting import skip_without
 
 Open = Callable[..., Watched]
 
@@ -29,9 +27,7 @@ def browser() -> Iterator[Browser]:
     """The system's Chromium. On CI its absence is a failure; elsewhere these tests are skipped."""
     executable = find_chromium()
     if executable is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(NO_BROWSER)
-        pytest.skip(NO_BROWSER)
+        skip_without("Chromium (Debian's package chromium)")
     with pytest.MonkeyPatch.context() as patch:
         # Playwright's loop runs on this thread, which Django takes for asynchronous code.
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")

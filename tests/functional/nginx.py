@@ -8,7 +8,6 @@ import ssl
 import subprocess
 from pathlib import Path
 
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -18,6 +17,7 @@ from cryptography.x509.oid import NameOID
 from devstack.environment import PROJECT
 from tests.functional.stack import SECONDS, LiveStack, RawRequest
 from tests.servers import accepts, free_port, wait_until
+from tests.wanting import skip_without
 
 SHIPPED = PROJECT / "deploy" / "nginx" / "artifact-cas.conf"
 
@@ -47,10 +47,7 @@ def find_nginx() -> str:
     """The program. On CI its absence is a failure; elsewhere the test is skipped."""
     found = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
     if found is None:
-        message = "No nginx on PATH. On Debian: apt-get install nginx"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        skip_without("nginx (Debian's package nginx)")
     return found
 
 

@@ -13,6 +13,7 @@ import pytest
 from tests.factories import digest_of
 from tests.functional.stack import SECONDS, LiveStack, Tenant
 from tests.servers import wait_until
+from tests.wanting import skip_without
 
 MEBIBYTE = 1024**2
 
@@ -34,7 +35,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     command = ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        pytest.skip(f"NOT TESTED: a full disk. A file system cannot be mounted: {done.stderr}")
+        skip_without(f"the right to mount a file system, for a full disk: {done.stderr.strip()}")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
