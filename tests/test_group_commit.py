@@ -111,14 +111,12 @@ def test_database_that_does_not_answer_is_waited_for_only_so_long(monkeypatch: p
         ticket.wait()
     with pytest.raises(CommitTimeout):
         group.write(insert, "given up")  # who finds out that nothing is to be had
-    began = time.monotonic()
-    for _ in range(100):
-        label = group.defer(insert, "given up, too")
-        with pytest.raises(CommitTimeout):
-            group.write(insert, "given up")
-        with pytest.raises(CommitTimeout):
-            label.wait()
-    assert time.monotonic() - began < 5  # one by one they would have taken ten
+    label = group.defer(insert, "given up, too")
+    with pytest.raises(CommitTimeout):
+        group.write(insert, "given up")
+    assert isinstance(label._error, CommitTimeout)  # told, rather than waited for until its time was over
+    with pytest.raises(CommitTimeout):
+        label.wait()
     is_back.set()
     monkeypatch.setattr(group_commit, "PATIENCE", 30.0)
     group.write(insert, "after")
