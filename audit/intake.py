@@ -57,5 +57,5 @@ def _has_just_refused() -> bool:
 
 
 def has_waiting() -> bool:
-    """Whether something should be tried again before the next event comes."""
-    return journal.has_waiting() or write_ahead.has_left_behind()
+    """Whether something should be tried again before the next event comes: since a refusal, our own segment too."""
+    return _Refusal.at is not None or journal.has_waiting() or write_ahead.has_left_behind()
