@@ -30,7 +30,7 @@ def find_location(grant: Grant) -> Location:
         try:
             location = first_query(Location.objects.filter(backend=grant.backend, name=grant.secret_id).first)
         except django.db.Error:
-            if location is None or not _is_fresh(read_at):
+            if location is None or not is_fresh(read_at):
                 raise
         else:
             if location is None:
@@ -47,12 +47,13 @@ def remember(location: Location) -> None:
     _known[location.backend, location.name] = (time.monotonic(), location)
 
 
-def remembered(name: str) -> list[Location]:
-    """Those of a name that transfers may use without the database."""
-    return [location for read_at, location in list(_known.values()) if location.name == name and _is_fresh(read_at)]
+def remembered() -> list[Location]:
+    """Those that transfers may use without the database."""
+    return [location for read_at, location in list(_known.values()) if is_fresh(read_at)]
 
 
-def _is_fresh(read_at: float) -> bool:
+def is_fresh(read_at: float) -> bool:
+    """Whether what was read then, by time.monotonic, may be gone by without the database."""
     return time.monotonic() - read_at <= settings.CAS_WITHOUT_DATABASE_SECONDS
 
 

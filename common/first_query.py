@@ -16,6 +16,7 @@ class _Outage:
     """While the database cannot be connected to, one request at a time tries that, and others need not wait for it.
 
     Each would take a connection attempt for every query, which of a machine that does not even refuse takes seconds.
+    Such a machine does not answer over connections that there are either; one that refuses may only have too many.
     """
 
     def __init__(self) -> None:
@@ -30,14 +31,16 @@ class _Outage:
         if self.is_on():
             raise OperationalError("The database could not be reached a moment ago.")
 
-    def spare(self) -> None:
-        """The same, but let one try when that time is over."""
+    def spare(self, *, is_connected: bool) -> None:
+        """The same, but let one try when that time is over, and all who are connected where others were refused."""
+        if is_connected and self._pause == LEAST:
+            return
         self.refuse()
         if self._until:
             self._until = time.monotonic() + self._pause
 
     def begin(self, taken: float) -> None:
-        """A connection could not be made, and that took so many seconds."""
+        """A connection could not be made, or was lost, and that took so many seconds."""
         self._pause = min(max(taken, LEAST), MOST)
         self._until = time.monotonic() + self._pause
 
@@ -57,12 +60,11 @@ def first_query(query: Callable[[], _T]) -> _T:
     database = transaction.get_connection()  # once: django.db.connection looks for it each time
     if database.in_atomic_block:
         return query()
-    if database.connection is None:
-        outage.spare()
+    outage.spare(is_connected=database.connection is not None)
     database.health_check_done = True
     started = time.monotonic()
     try:
-        answer = _ask(database, query)
+        answer = _ask(database, query, started)
     except (OperationalError, InterfaceError):
         if database.connection is None:
             outage.begin(time.monotonic() - started)
@@ -71,7 +73,7 @@ def first_query(query: Callable[[], _T]) -> _T:
     return answer
 
 
-def _ask(database: BaseDatabaseWrapper, query: Callable[[], _T]) -> _T:
+def _ask(database: BaseDatabaseWrapper, query: Callable[[], _T], started: float) -> _T:
     was_connected = database.connection is not None
     try:
         return query()
@@ -79,4 +81,7 @@ def _ask(database: BaseDatabaseWrapper, query: Callable[[], _T]) -> _T:
         if not was_connected or database.is_usable():
             raise
         database.close()
+        if time.monotonic() - started > LEAST:
+            raise  # who has waited for an answer in vain does not wait for a connection as well
+        outage.refuse()
         return query()

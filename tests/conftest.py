@@ -1,4 +1,5 @@
 import io
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from artifacts.models import Location
 from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifact_uploaded
 from audit import intake, journal, nudge, write_ahead
 from audit.write_ahead import WriteAheadLog
+from casproject import health
 from common import first_query, group_commit
 from people.receivers import record_sign_in
 from tests.conformance import violations
@@ -92,6 +94,7 @@ def _answers_are_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> None:
     locations.forget()
+    health._NoDefault.seen_at = -math.inf
     first_query.outage.end()
 
 

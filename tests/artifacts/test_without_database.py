@@ -247,6 +247,25 @@ def test_ready_while_the_default_location_is_remembered(client: Client, location
         assert (answer.status_code, answer.json()["location"]) == (503, "failed")
 
 
+def test_ready_without_a_default_location_while_another_is_remembered(
+    client: Client, location: Location, settings: Settings
+) -> None:
+    Location.objects.update(name="archive")
+    locations.remember(Location.objects.get())
+    with no_database():
+        assert client.get("/readyz").json() == {"status": "degraded", "database": "failed", "location": "ok"}
+        settings.CAS_WITHOUT_DATABASE_SECONDS = 0
+        assert client.get("/readyz").status_code == 503
+
+
+def test_ready_where_there_was_no_default_location(client: Client, settings: Settings) -> None:
+    assert client.get("/readyz").status_code == 200
+    with no_database():
+        assert client.get("/readyz").json() == {"status": "degraded", "database": "failed", "location": "ok"}
+        settings.CAS_WITHOUT_DATABASE_SECONDS = 0
+        assert client.get("/readyz").status_code == 503
+
+
 def test_label_that_comes_late_goes_behind_what_was_stored_since(client: Client, location: Location) -> None:
     put(client, CONTENT)
     late_labels.keep(location, digest_of(OTHER).hex, len(OTHER), "late.txt", timezone.now())
@@ -321,10 +340,27 @@ def test_thread_tries_until_the_database_takes_them(
     wait_until(lambda: late_labels._thread is None, what="the thread ends")
 
 
-@pytest.mark.parametrize(("taken", "pause"), [(0.001, first_query.LEAST), (3.0, 3.0), (10.0, first_query.MOST)])
-def test_who_could_not_connect_spares_others_that(taken: float, pause: float, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time by which outages are, as its only item."""
     clock = [1000.0]
     monkeypatch.setattr(first_query, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    return clock
+
+
+SPARED = "The database could not be reached a moment ago."
+
+
+def ask(query: Callable[[], object]) -> str:
+    try:
+        first_query.first_query(query)
+    except OperationalError as error:
+        return str(error)
+    return "answered"
+
+
+@pytest.mark.parametrize(("taken", "pause"), [(0.001, first_query.LEAST), (3.0, 3.0), (10.0, first_query.MOST)])
+def test_who_could_not_connect_spares_others_that(taken: float, pause: float, clock: list[float]) -> None:
     asked = []
 
     def fail() -> None:
@@ -333,23 +369,55 @@ def test_who_could_not_connect_spares_others_that(taken: float, pause: float, mo
         connection.close()
         raise OperationalError("refused")
 
-    def ask(query: Callable[[], object]) -> str:
-        try:
-            first_query.first_query(query)
-        except OperationalError as error:
-            return str(error)
-        return "answered"
-
     connection.close()
-    spared = "The database could not be reached a moment ago."
-    assert [ask(fail), ask(fail)] == ["refused", spared]
+    assert [ask(fail), ask(fail)] == ["refused", SPARED]
     clock[0] += pause - 0.1
-    assert ask(fail) == spared
+    assert ask(fail) == SPARED
     clock[0] += 0.1
-    assert [ask(fail), ask(fail)] == ["refused", spared]
+    assert [ask(fail), ask(fail)] == ["refused", SPARED]
     clock[0] += pause
     assert [ask(connection.ensure_connection), ask(connection.ensure_connection)] == ["answered", "answered"]
     assert len(asked) == 2
+
+
+def test_who_is_connected_asks_a_database_that_refuses_others_and_spares_one_that_is_silent(clock: list[float]) -> None:
+    connection.ensure_connection()
+    first_query.outage.begin(0)  # as when it has too many connections
+    assert ask(lambda: None) == "answered"
+    first_query.outage.begin(10)
+    assert ask(lambda: None) == SPARED
+    clock[0] += first_query.MOST
+    asked = []
+
+    def ask_and_have_another_ask() -> None:
+        asked.append(ask(lambda: None))
+
+    assert ask(ask_and_have_another_ask) == "answered"
+    assert asked == [SPARED]
+    assert ask(lambda: None) == "answered"
+
+
+@pytest.mark.parametrize(
+    ("waited", "is_outage", "queries"), [(0.1, False, 2), (0.1, True, 1), (10.0, False, 1)], ids=str
+)
+def test_who_lost_the_connection_makes_another_unless_that_is_to_be_waited_for(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch, waited: float, is_outage: bool, queries: int
+) -> None:
+    asked = []
+
+    def lose() -> None:
+        asked.append(clock[0])
+        clock[0] += waited
+        if is_outage:
+            first_query.outage.begin(0)  # another has found out meanwhile
+        if len(asked) == 1:
+            raise OperationalError("server closed the connection unexpectedly")
+
+    connection.ensure_connection()
+    monkeypatch.setattr(connection, "is_usable", lambda: False)
+    ask(lose)
+    assert len(asked) == queries
+    assert first_query.outage.is_on() == (queries == 1)
 
 
 def test_events_and_labels_do_not_wait_for_what_cannot_be_reached(client: Client, location: Location) -> None:

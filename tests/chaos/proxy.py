@@ -1,6 +1,8 @@
 """A TCP proxy between two servers, which can hold back what one of them answers, or all."""
 
+import ctypes
 import socket
+import struct
 import threading
 from contextlib import suppress
 from enum import Enum
@@ -10,6 +12,12 @@ class Mode(Enum):
     PASS = "pass"
     HOLD_ANSWERS = "hold answers"  # requests go through, answers wait
     BLACKHOLE = "blackhole"  # takes connections and bytes, and passes nothing on
+    GONE = "gone"  # takes nothing: as a machine that is gone, whose packets nobody answers
+
+
+# Of linux/filter.h and asm-generic/socket.h: one instruction, to keep none of a packet's bytes.
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27
+_DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)
 
 
 class Proxy:
@@ -27,8 +35,20 @@ class Proxy:
 
     def set_mode(self, mode: Mode) -> None:
         self.held.clear()
+        self._listen(to_packets=mode is not Mode.GONE)
         for is_answer, may_pass in ((True, mode is Mode.PASS), (False, mode is not Mode.BLACKHOLE)):
             (self._passing[is_answer].set if may_pass else self._passing[is_answer].clear)()
+
+    def _listen(self, *, to_packets: bool) -> None:
+        """Have the kernel take packets, or drop all of them before TCP sees one."""
+        instructions = ctypes.create_string_buffer(_DROP_ALL)
+        program = struct.pack("HP", 1, ctypes.addressof(instructions))
+        for each in [self._listener, *list(self._sockets)]:
+            with suppress(OSError):  # it is closed, or had no filter
+                if to_packets:
+                    each.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+                else:
+                    each.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
     def cut(self) -> None:
         """End all connections; what is held back never arrives."""

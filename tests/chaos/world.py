@@ -28,6 +28,7 @@ class World:
         self.stream = Stream(self.nats.url)
         self.nats_proxy = Proxy(self.nats.port)
         self.broker_proxy = Proxy(self.broker.port)
+        self.database_proxy = Proxy(self.postgres.port) if self.postgres else None
 
     def __enter__(self) -> "World":
         with self._cleanup:  # undone here when the start fails half-way
@@ -35,8 +36,9 @@ class World:
                 if server:
                     self._cleanup.callback(server.stop)
                     server.start()
-            for proxy in (self.nats_proxy, self.broker_proxy):
-                self._cleanup.callback(proxy.close)
+            for proxy in (self.nats_proxy, self.broker_proxy, self.database_proxy):
+                if proxy:
+                    self._cleanup.callback(proxy.close)
             self._cleanup.callback(self.stack.stop)
             self.stack.prepare()
             self._usual = dict(self.stack.environment)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.chaos.faults.base import Fault
+from tests.chaos.proxy import Mode
 from tests.chaos.trail import TABLE
 from tests.chaos.world import World
 
@@ -69,6 +70,26 @@ class DatabaseGone(Fault):
             world.database.run(alone, *(rename[0].format(table) for table in TABLES))
             yield
             world.database.run(alone, *(rename[1].format(table) for table in TABLES))
+
+
+class DatabaseBlackholed(Fault):
+    """PostgreSQL's machine is gone: what is sent there is neither answered nor refused."""
+
+    only_on = "postgresql"
+    is_timed = False
+
+    def environment(self, world: World) -> dict[str, str]:
+        assert world.postgres
+        assert world.database_proxy
+        return {"DATABASE_URL": world.postgres.url.replace(f":{world.postgres.port}", f":{world.database_proxy.port}")}
+
+    @contextmanager
+    def fault(self, world: World) -> Iterator[None]:
+        assert world.database_proxy
+        world.database_proxy.set_mode(Mode.GONE)
+        yield
+        world.database_proxy.set_mode(Mode.PASS)
+        world.database_proxy.cut()  # of connections that clients have given up the server would know for hours
 
 
 class TrailGone(Fault):
