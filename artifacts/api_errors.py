@@ -55,6 +55,8 @@ def _describe(error: Exception) -> tuple[int, str, str, dict[str, str]]:
     if isinstance(error, drf.APIException):
         challenge = getattr(error, "auth_header", None)  # set by DRF's views, with a 401
         headers = {"WWW-Authenticate": challenge} if challenge else {}
+        if wait := getattr(error, "wait", None):  # of Throttled
+            headers["Retry-After"] = str(wait)
         return error.status_code, str(error.default_code), str(error.detail), headers
     return 500, ArtifactError.code, ArtifactError.detail, {}
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rest_framework.authentication import BasicAuthentication, SessionAuthentication
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.generics import ListAPIView
 from rest_framework.negotiation import DefaultContentNegotiation
@@ -53,7 +52,6 @@ class ByFormatOrAccept(DefaultContentNegotiation):
 class StaffListView(ListAPIView[Any]):
     """What both lists share. The answer's `Link` (RFC 8288) leads to the next page in every format."""
 
-    authentication_classes = [BasicAuthentication, SessionAuthentication]  # the first one's challenge is sent with 401
     permission_classes = [StaffMayView]
     renderer_classes = [JSONPage, CSV, JSONLines]
     content_negotiation_class = ByFormatOrAccept

@@ -178,6 +178,11 @@ CORS_EXPOSE_HEADERS = [
 
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    # The first one's challenge is sent with 401.
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "people.authentication.PasswordAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
     "UNAUTHENTICATED_USER": None,
     "EXCEPTION_HANDLER": "artifacts.api_errors.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 
 from audit import acts
 from audit.acts import Act, Target
-from people import throttle, two_factor
+from people import roles, throttle, two_factor
 
 
 class Backend(ModelBackend):
@@ -39,7 +39,14 @@ class Backend(ModelBackend):
             acts.record(request, Act.LOCKED_OUT, Target("User", "", name))
         return None
 
+    def get_user(self, user_id: int) -> User | None:
+        """Whose session it is; one from before the account was a script's is nobody's."""
+        user = super().get_user(user_id)
+        return None if user is None or roles.is_script(user) else user
+
     def _is_second_factor_met(self, user: Any, code: str | None) -> bool:
+        if roles.is_script(user):
+            return code is None
         if not two_factor.has_one(user):
             return code is not None or not settings.CAS_REQUIRE_TWO_FACTOR
         device = two_factor.verify(user, code or "")

@@ -1,15 +1,15 @@
-"""The roles of people, as groups; each has what those before it have."""
+"""The roles of people, and the one of scripts, as groups; each has what those before it have."""
 
 from typing import Any
 
-from django.contrib.auth.models import Group, Permission
+from django.contrib.auth.models import Group, Permission, User
 from django.db import transaction
 from django.db.models import Q
 
+SCRIPT = "Script"
 ROLES = {
+    SCRIPT: ["audit.view_auditevent", "audit.view_usagetotal"],
     "Viewer": [
-        "audit.view_auditevent",
-        "audit.view_usagetotal",
         "audit.view_organization",
         "artifacts.view_artifact",
         "artifacts.view_location",
@@ -47,6 +47,11 @@ def permissions_of(role: str) -> list[str]:
     """As `app.codename`; those of the roles before it included."""
     names = list(ROLES)
     return [each for name in names[: names.index(role) + 1] for each in ROLES[name]]
+
+
+def is_script(user: User) -> bool:
+    """Whether it is an account that `/api/` alone lets in, by its password."""
+    return user.groups.filter(name=SCRIPT).exists()
 
 
 def make_roles(sender: Any, **kwargs: Any) -> None:

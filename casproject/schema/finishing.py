@@ -8,7 +8,7 @@ from artifacts.schema.headers import described
 
 _Document = dict[str, Any]
 
-_OF_ERRORS = {"401": "WWW-Authenticate", "423": "Retry-After", "503": "Retry-After"}
+_OF_ERRORS = {"401": "WWW-Authenticate", "423": "Retry-After", "429": "Retry-After", "503": "Retry-After"}
 _MEMBERS = {
     "type": {"type": "string", "enum": ["about:blank"]},
     "title": {"type": "string", "description": "The status in words."},

@@ -12,16 +12,18 @@ from artifacts.schema.headers import answered
 from artifacts.schema.parts import BAD_REQUEST, INTERNAL_ERROR, describe, nothing, problems_of
 from audit.api import EventsView, UsageView
 from audit.api_filters import FORMATS
+from people import authentication
 
 _ERRORS = problems_of(
     {
         400: {"invalid_parameter": "page_size: Ensure this value is less than or equal to 1000.", **BAD_REQUEST},
         401: {
             "not_authenticated": "Authentication credentials were not provided.",
-            "authentication_failed": "Invalid username/password.",
+            "authentication_failed": authentication.REFUSED,
         },
         403: {"permission_denied": "You do not have permission to perform this action."},
         406: {"not_acceptable": "Could not satisfy the request Accept header."},
+        429: {"throttled": f"{authentication.LOCKED} Expected available in 30 seconds."},
         500: INTERNAL_ERROR,
         503: {Unavailable.code: Unavailable.detail},
     }
@@ -29,7 +31,7 @@ _ERRORS = problems_of(
 
 
 class PasswordScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    target_class = "rest_framework.authentication.BasicAuthentication"
+    target_class = "people.authentication.PasswordAuthentication"
     name = "password"
     priority = 1  # before drf-spectacular's own
 

@@ -214,6 +214,7 @@ def test_codes_are_those_of_the_documentation() -> None:
         (404, "not_found"),
         (405, "method_not_allowed"),
         (406, "not_acceptable"),
+        (429, "throttled"),
     }
 
 

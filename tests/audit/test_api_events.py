@@ -367,7 +367,7 @@ class TestPages:
     ) -> None:
         for _ in range(5):
             make_row()
-        of_the_user = 6  # session, user, second factor, permissions twice, limit
+        of_the_user = 7  # session, user, whether a script, second factor, permissions twice, limit
         with django_assert_num_queries(of_the_user + 1):
             reader.get(URL)
         with django_assert_num_queries(of_the_user + 2):

@@ -43,6 +43,7 @@ def test_roles_are_set_right_again_and_other_groups_are_left_alone() -> None:
 @pytest.mark.parametrize(
     ("role", "path", "status"),
     [
+        ("Script", "audit/auditevent/", 302),
         ("Viewer", "audit/auditevent/", 200),
         ("Viewer", "artifacts/location/", 200),
         ("Viewer", "artifacts/location/add/", 403),

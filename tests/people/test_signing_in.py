@@ -9,7 +9,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.contrib.sessions.models import Session
 from django.core.management import call_command
 from django.db import close_old_connections
@@ -30,6 +30,12 @@ Make = Callable[..., User]
 def tried(client: Client, name: str = "ada", password: str = "wrong", **headers: Any) -> str:  # noqa: S107
     """The page that a try leads to."""
     return client.post("/admin/login/", {"username": name, "password": password}, **headers).content.decode()
+
+
+def asked(name: str, password: str = PASSWORD, path: str = "/api/events/") -> Any:
+    """The API's answer to this name and password."""
+    value = base64.b64encode(f"{name}:{password}".encode()).decode()
+    return Client().get(path, headers={"Authorization": f"Basic {value}"})
 
 
 def test_who_signs_in_and_out_is_in_the_trail(person: Make, sign_in: Enter) -> None:
@@ -176,15 +182,49 @@ def test_upkeep_removes_what_is_over(person: Make, sign_in: Enter) -> None:
 def test_basic_authentication_of_the_api_is_throttled_too(person: Make) -> None:
     person("ada", "Viewer")
 
-    def asked(password: str) -> int:
-        value = base64.b64encode(f"ada:{password}".encode()).decode()
-        return Client().get("/api/events/", headers={"Authorization": f"Basic {value}"}).status_code
-
-    assert asked(PASSWORD) == 200
-    assert [asked("wrong") for _ in range(5)] == [401] * 5
-    assert asked(PASSWORD) == 401
+    assert asked("ada").status_code == 200
+    assert [asked("ada", "wrong").status_code for _ in range(5)] == [401] * 4 + [429]
+    locked = asked("ada")
+    assert (locked.status_code, locked.json()["code"]) == (429, "throttled")
+    assert "Too many attempts" in locked.json()["detail"]
+    assert 0 < int(locked["Retry-After"]) <= 30
     assert len(acts("CASUserSignInFailed")) == 4
     assert len(acts("CASUserLockedOut")) == 1
+
+
+def test_the_api_locks_names_that_nobody_has_alike(db: None) -> None:
+    assert [asked("nobody").status_code for _ in range(6)] == [401] * 4 + [429] * 2
+
+
+def test_the_api_tells_nobody_that_a_password_is_right(person: Make, settings: Settings) -> None:
+    person("ada", "Viewer")
+    settings.CAS_REQUIRE_TWO_FACTOR = True
+    refused = [asked(name, password).json() for name in ("ada", "nobody") for password in (PASSWORD, "wrong")]
+    assert refused == refused[:1] * 4
+    assert "accounts of scripts have the role Script" in refused[0]["detail"]
+
+
+@pytest.mark.parametrize("is_required", [True, False])
+def test_a_scripts_password_opens_the_api_alone(
+    person: Make, sign_in: Enter, settings: Settings, is_required: bool
+) -> None:
+    person("robot", "Script")
+    settings.CAS_REQUIRE_TWO_FACTOR = is_required
+    assert [asked("robot", path=f"/api/{path}/").status_code for path in ("events", "usage")] == [200, 200]
+    for code in ("", "123456"):
+        client = sign_in("robot", code=code)
+        assert "_auth_user_id" not in client.session
+        assert client.get("/api/events/").status_code == 401
+    assert acts("CASUserSignedIn") == []
+
+
+def test_who_becomes_a_script_is_signed_out(person: Make, sign_in: Enter) -> None:
+    user = person("ada", "Viewer")
+    client = sign_in()
+    assert is_in(client)
+    user.groups.add(Group.objects.get(name="Script"))
+    assert not is_in(client)
+    assert client.get("/api/events/").status_code == 401
 
 
 def test_a_new_password_ends_other_sessions(person: Make, sign_in: Enter) -> None:

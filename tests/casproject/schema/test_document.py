@@ -148,6 +148,7 @@ def test_every_error_is_described_with_its_code_and_an_example(document: dict[st
         (401, "authentication_failed"),
         (403, "permission_denied"),
         (406, "not_acceptable"),
+        (429, "throttled"),
     }
     assert described == raised | of_django
 
