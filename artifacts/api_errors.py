@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 import django.db
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import DisallowedHost, SuspiciousOperation
 from django.http import HttpRequest, JsonResponse
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
@@ -47,7 +47,7 @@ def _describe(error: Exception) -> tuple[int, str, str, dict[str, str]]:
     if isinstance(error, ArtifactError):
         return error.status, error.code, str(error), _headers(error)
     if isinstance(error, SuspiciousOperation):
-        return 400, "bad_request", "The server does not take such a request.", {}
+        return 400, "bad_request", _refusal(error), {}
     if isinstance(error, drf.MethodNotAllowed):
         return error.status_code, "method_not_allowed", str(error.detail), {}
     if isinstance(error, drf.ValidationError):
@@ -59,6 +59,12 @@ def _describe(error: Exception) -> tuple[int, str, str, dict[str, str]]:
             headers["Retry-After"] = str(wait)
         return error.status_code, str(error.default_code), str(error.detail), headers
     return 500, ArtifactError.code, ArtifactError.detail, {}
+
+
+def _refusal(error: Exception) -> str:
+    if isinstance(error, DisallowedHost):
+        return "The server does not answer for this host."
+    return "The server does not take such a request."
 
 
 def _by_name(detail: Any) -> str:
@@ -82,7 +88,7 @@ def _headers(error: ArtifactError) -> dict[str, str]:
 
 def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
     """Django's handler400: a host that is not ours, or something made to harm."""
-    return _json(problem(400, "bad_request", "The server does not take such a request."))
+    return _json(problem(400, "bad_request", _refusal(exception)))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:

@@ -305,6 +305,7 @@ LOGGING = {
         "plain": {"()": "casproject.observability.logs.Plain"},
         "json": {"()": "casproject.observability.logs.JSON"},
     },
+    "filters": {"refused_hosts": {"()": "casproject.observability.logs.RefusedHosts"}},
     "handlers": {
         "console": {"class": "logging.StreamHandler", "formatter": CAS_LOG_FORMAT},
     },
@@ -313,6 +314,7 @@ LOGGING = {
         "django": {"level": LOG_LEVEL},
         # A line for every 4xx would drown the log; answers carry their own code.
         "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"filters": ["refused_hosts"]},
         # A sweep every few seconds is no news.
         "celery.app.trace": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import time
 import traceback
 from datetime import UTC, datetime
 
@@ -17,6 +18,23 @@ _CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]
 def escape(text: str) -> str:
     """The text in one line."""
     return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class RefusedHosts(logging.Filter):
+    """Makes the traceback of each host that is not ours one line, once a minute: anybody can ask for any host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = 0.0  # seconds of the monotonic clock
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + 60
+        told = record.getMessage().replace(" ALLOWED_HOSTS", " CAS_ALLOWED_HOSTS")
+        record.msg, record.args, record.exc_info = f"{told} Others go untold for a minute.", (), None
+        return True
 
 
 class Plain(logging.Formatter):

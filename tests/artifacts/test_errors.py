@@ -274,7 +274,8 @@ def test_link_with_too_many_parameters_is_the_clients_fault(client: Client, loca
 def test_host_that_is_not_ours_is_a_problem_too(client: Client) -> None:
     answer = client.get("/", headers={"Host": "evil.example"})
     assert answer.status_code == 400
-    assert answer["Content-Type"] == "application/problem+json"
+    assert_problem(answer, 400, "bad_request")
+    assert answer.json()["detail"] == "The server does not answer for this host."
     assert "evil.example" not in answer.content.decode()
 
 

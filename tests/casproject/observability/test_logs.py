@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from artifacts.tokens import Grant
 from casproject.observability import access_log
@@ -58,6 +59,20 @@ def test_plain_line_has_the_requests_id() -> None:
     assert Plain().format(record("x")) == "WARNING cas: x [r-1]"
     ORIGIN.reset(token)
     assert Plain().format(record("x")) == "WARNING cas: x"
+
+
+@pytest.mark.parametrize("host", ["cas.example", "c%s.example", "-"])
+def test_hosts_that_are_not_ours_are_a_line_a_minute(
+    client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    (once,) = logging.getLogger("django.security.DisallowedHost").filters
+    monkeypatch.setattr(once, "_next", 0)
+    for _ in range(3):
+        client.get("/", headers={"Host": host})
+    (record,) = [each for each in caplog.records if each.name == "django.security.DisallowedHost"]
+    (line,) = Plain().format(record).splitlines()
+    assert f"'{host}'" in line
+    assert "CAS_ALLOWED_HOSTS" in line or host != "cas.example"
 
 
 SECRETS = {
