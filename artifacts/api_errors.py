@@ -6,7 +6,6 @@ from typing import Any
 
 import django.db
 from django.core.exceptions import DisallowedHost, SuspiciousOperation
-from django.http import HttpRequest, JsonResponse
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
@@ -47,7 +46,7 @@ def _describe(error: Exception) -> tuple[int, str, str, dict[str, str]]:
     if isinstance(error, ArtifactError):
         return error.status, error.code, str(error), _headers(error)
     if isinstance(error, SuspiciousOperation):
-        return 400, "bad_request", _refusal(error), {}
+        return 400, "bad_request", refusal(error), {}
     if isinstance(error, drf.MethodNotAllowed):
         return error.status_code, "method_not_allowed", str(error.detail), {}
     if isinstance(error, drf.ValidationError):
@@ -61,7 +60,8 @@ def _describe(error: Exception) -> tuple[int, str, str, dict[str, str]]:
     return 500, ArtifactError.code, ArtifactError.detail, {}
 
 
-def _refusal(error: Exception) -> str:
+def refusal(error: Exception) -> str:
+    """What is said of a request that Django finds suspicious."""
     if isinstance(error, DisallowedHost):
         return "The server does not answer for this host."
     return "The server does not take such a request."
@@ -84,22 +84,3 @@ def _headers(error: ArtifactError) -> dict[str, str]:
     if isinstance(error, Unavailable | UploadBusy):
         return {"Retry-After": str(RETRY_AFTER)}
     return {}
-
-
-def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
-    """Django's handler400: a host that is not ours, or something made to harm."""
-    return _json(problem(400, "bad_request", _refusal(exception)))
-
-
-def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
-    """Django's handler404: no view has this path."""
-    return _json(problem(404, "not_found", "There is nothing at this address."))
-
-
-def server_error(request: HttpRequest) -> JsonResponse:
-    """Django's handler500: something failed outside a DRF view."""
-    return _json(problem(500, ArtifactError.code, ArtifactError.detail))
-
-
-def _json(content: dict[str, Any]) -> JsonResponse:
-    return JsonResponse(content, status=content["status"], content_type=PROBLEM)

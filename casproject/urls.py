@@ -14,6 +14,7 @@ urlpatterns = [
     path("api/docs/", openapi.page, name="api-docs"),
 ]
 
-handler400 = "artifacts.api_errors.bad_request"
-handler404 = "artifacts.api_errors.not_found"
-handler500 = "artifacts.api_errors.server_error"
+handler400 = "casproject.error_pages.bad_request"
+handler403 = "casproject.error_pages.forbidden"
+handler404 = "casproject.error_pages.not_found"
+handler500 = "casproject.error_pages.server_error"

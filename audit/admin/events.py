@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
@@ -100,6 +101,12 @@ class AuditEventAdmin(EventCells, ModelAdmin):
         if event is not None:
             name_organizations([event])
         return event
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
+        """To the list. Django asks whether it was deleted, which in a trail alarms."""
+        message = f"Event {unquote(object_id)} is not in the trail, or not yours to see."
+        self.message_user(request, message, messages.WARNING)
+        return HttpResponseRedirect(events_url())
 
     # The list
 

@@ -410,6 +410,16 @@ def test_who_is_limited_to_none_sees_nothing(log_in: LogIn, mixture: dict[str, A
     assert shown(log_in(sees=[])) == []
 
 
+def test_what_is_not_there_and_what_is_not_theirs_are_told_alike(log_in: LogIn, mixture: dict[str, AuditEvent]) -> None:
+    theirs = log_in(sees=[OTHER])
+    for number in (mixture["small"].pk, 99999999):
+        path = reverse("admin:audit_auditevent_change", args=[number])
+        answer = theirs.get(path, follow=True)
+        assert answer.redirect_chain == [(LIST, 302)]
+        (message,) = answer.context["messages"]
+        assert str(message) == f"Event {number} is not in the trail, or not yours to see."
+
+
 def test_an_act_is_told_in_words(viewer: Client, log_in: LogIn) -> None:
     at(0)
     exported(log_in("export"), "csv")

@@ -49,8 +49,12 @@ PAGES: dict[str, Callable[[World], str]] = {
 
 
 def verify(watched: Watched, path: str, name: str) -> None:
-    """Open it, and look at it in each scheme and size: they differ by styles alone, so the page stays."""
     watched.visit(path)
+    look_at(watched, name)
+
+
+def look_at(watched: Watched, name: str) -> None:
+    """In each scheme and size: they differ by styles alone, so the page stays."""
     for size, (width, height) in SIZES.items():
         watched.page.set_viewport_size({"width": width, "height": height})
         for scheme in SCHEMES:
@@ -68,3 +72,10 @@ def test_page_is_sound(watched: Watched, world: World, name: str) -> None:
 
 def test_login_is_sound(open_page: Open) -> None:
     verify(open_page(), reverse("admin:login"), "login")
+
+
+def test_a_page_that_is_not_there_is_sound(watched: Watched) -> None:
+    watched.page.goto(f"{watched.url}{reverse('admin:index')}nonsense/")
+    assert len(watched.complaints) == 2, "its own status, told twice, and nothing of what it loads"
+    watched.forget()
+    look_at(watched, "not-found")
