@@ -94,6 +94,17 @@ class TestMintToken:
         assert (grant.role, grant.org_id, grant.backend, grant.secret_id) == ("downloader", "acme", "AWS-S3", "bucket")
         assert (grant.max_bytes, grant.source_internal) == (7, True)
 
+    def test_organization_that_is_no_uuid_is_warned_of_beside_the_token(self) -> None:
+        out, err = io.StringIO(), io.StringIO()
+        call_command("mint_token", "--org", "acme", stdout=out, stderr=err)
+        assert verify_token(out.getvalue().removesuffix("\n")).org_id == "acme"
+        assert "'acme' is not a UUID: transfers with this token leave no audit event." in err.getvalue()
+
+    def test_organization_that_is_one_is_not_warned_of(self) -> None:
+        err = io.StringIO()
+        call_command("mint_token", stdout=io.StringIO(), stderr=err)
+        assert err.getvalue() == ""
+
     @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("7d", 604800)])
     def test_life_is_read_with_its_unit(self, text: str, seconds: int) -> None:
         claims = jwt.decode(run("mint_token", "--expires-in", text).strip(), options={"verify_signature": False})

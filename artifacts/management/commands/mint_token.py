@@ -17,6 +17,7 @@ from django.core.management.base import BaseCommand, CommandError
 from artifacts.management.commands.make_keys import PRIVATE_KEY
 from artifacts.token_keys import ALGORITHM
 from artifacts.tokens import AUDIENCE, DOWNLOADER, UPLOADER
+from common.organization_ids import parse_organization
 
 DEVELOPMENT_ORGANIZATION = uuid.UUID("1089bb36-e27b-428b-8009-d015c8737c54")
 
@@ -52,7 +53,7 @@ def load_private_key(path: Path) -> EllipticCurvePrivateKey:
 
 
 class Command(BaseCommand):
-    help = "Print a token, and nothing else, signed with the development stack's private key."
+    help = "Print a token, and nothing else on standard output, signed with the development stack's private key."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--role", choices=[UPLOADER, DOWNLOADER], default=UPLOADER)
@@ -81,4 +82,7 @@ class Command(BaseCommand):
         }
         if options["source_internal"]:
             claims["source-internal"] = True
+        elif parse_organization(options["org"]) is None:
+            warning = f"{options['org']!r} is not a UUID: transfers with this token leave no audit event."
+            self.stderr.write(self.style.WARNING(warning))
         self.stdout.write(jwt.encode(claims, private_key, ALGORITHM))
