@@ -47,8 +47,9 @@ def _describe(error: Exception) -> tuple[int, str, str, dict[str, str]]:
         return error.status, error.code, str(error), _headers(error)
     if isinstance(error, SuspiciousOperation):
         return 400, "bad_request", refusal(error), {}
-    if isinstance(error, drf.MethodNotAllowed):
-        return error.status_code, "method_not_allowed", str(error.detail), {}
+    if isinstance(error, drf.NotAcceptable):
+        forms = ", ".join(str(each.media_type) for each in error.available_renderers or ())
+        return error.status_code, error.default_code, f"Accept takes none of what there is: {forms}.", {}
     if isinstance(error, drf.ValidationError):
         return error.status_code, "invalid_parameter", _by_name(error.detail), {}
     if isinstance(error, drf.APIException):

@@ -15,6 +15,7 @@ from common.first_query import first_query
 from common.organization_ids import parse_organization
 
 REMEMBERED = 1.0  # seconds until a change that another process made is seen
+_SHOWN = 100  # characters of a name that is none
 
 _known: dict[tuple[str, str], tuple[float, Location]] = {}
 
@@ -35,7 +36,7 @@ def find_location(grant: Grant) -> Location:
         else:
             if location is None:
                 _known.pop(key, None)
-                raise LocationNotFound
+                raise LocationNotFound(_missing(grant))
             remember(location)
     if location.organization is not None and location.organization != parse_organization(grant.org_id):
         raise WrongOrganization
@@ -50,6 +51,11 @@ def remember(location: Location) -> None:
 def remembered() -> list[Location]:
     """Those that transfers may use without the database."""
     return [location for read_at, location in list(_known.values()) if is_fresh(read_at)]
+
+
+def _missing(grant: Grant) -> str:
+    backend, name = (text[:_SHOWN] for text in (grant.backend, grant.secret_id))
+    return f"The token names a location that does not exist: backend {backend!r}, secret-id {name!r}."
 
 
 def is_fresh(read_at: float) -> bool:

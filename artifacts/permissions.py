@@ -9,6 +9,8 @@ from rest_framework.views import APIView
 from artifacts.exceptions import WrongRole
 from artifacts.tokens import DOWNLOADER, UPLOADER, Grant
 
+_SHOWN = 64  # characters of a role that is none
+
 
 class RoleAllows(BasePermission):
     """Uploads need an uploader, downloads a downloader; what a view names in `either_role` takes both."""
@@ -16,14 +18,8 @@ class RoleAllows(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Return True or raise WrongRole."""
         if request.method in getattr(view, "either_role", ()):
-            allowed = {UPLOADER, DOWNLOADER}
-        elif request.method in {"PUT", "POST"}:
-            allowed = {UPLOADER}
-        else:
-            allowed = {DOWNLOADER}
-        if cast(Grant, request.auth).role not in allowed:
-            raise WrongRole
-        return True
+            return _require(request, UPLOADER, DOWNLOADER)
+        return _require(request, UPLOADER if request.method in {"PUT", "POST"} else DOWNLOADER)
 
 
 class IsUploader(BasePermission):
@@ -31,6 +27,11 @@ class IsUploader(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Return True or raise WrongRole."""
-        if cast(Grant, request.auth).role != UPLOADER:
-            raise WrongRole
-        return True
+        return _require(request, UPLOADER)
+
+
+def _require(request: Request, *allowed: str) -> bool:
+    role = cast(Grant, request.auth).role
+    if role not in allowed:
+        raise WrongRole(f"The token's role is {role[:_SHOWN]!r}, and this takes {' or '.join(map(repr, allowed))}.")
+    return True

@@ -22,7 +22,9 @@ _ERRORS = problems_of(
             "authentication_failed": authentication.REFUSED,
         },
         403: {"permission_denied": "You do not have permission to perform this action."},
-        406: {"not_acceptable": "Could not satisfy the request Accept header."},
+        406: {
+            "not_acceptable": "Accept takes none of what there is: application/json, text/csv, application/x-ndjson."
+        },
         429: {"throttled": f"{authentication.LOCKED} Expected available in 30 seconds."},
         500: INTERNAL_ERROR,
         503: {Unavailable.code: Unavailable.detail},

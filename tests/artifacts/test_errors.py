@@ -104,9 +104,41 @@ def test_location_of_another_organization(client: Client, location: Location) ->
     assert_problem(client.put(URL, CONTENT, headers=bearer()), 403, "wrong_organization")
 
 
-@pytest.mark.parametrize("claims", [{"secret-id": "unknown"}, {"backend": "AWS-S3"}])
-def test_location_that_does_not_exist(client: Client, location: Location, claims: dict[str, Any]) -> None:
-    assert_problem(client.put(URL, CONTENT, headers=bearer(**claims)), 404, "location_not_found")
+@pytest.mark.parametrize(
+    ("claims", "named"),
+    [
+        ({"secret-id": "unknown"}, "backend 'FILESYSTEM', secret-id 'unknown'."),
+        ({"backend": "AWS-S3"}, "backend 'AWS-S3', secret-id 'default'."),
+        ({"secret-id": "x" * 1000}, f"backend 'FILESYSTEM', secret-id '{'x' * 100}'."),
+    ],
+)
+def test_location_that_does_not_exist(client: Client, location: Location, claims: dict[str, Any], named: str) -> None:
+    answer = client.put(URL, CONTENT, headers=bearer(**claims))
+    assert_problem(answer, 404, "location_not_found")
+    assert answer.json()["detail"] == f"The token names a location that does not exist: {named}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "role", "named"),
+    [
+        ("PUT", URL, DOWNLOADER, "The token's role is 'downloader', and this takes 'uploader'."),
+        ("POST", "/uploads/", DOWNLOADER, "The token's role is 'downloader', and this takes 'uploader'."),
+        ("GET", URL, UPLOADER, "The token's role is 'uploader', and this takes 'downloader'."),
+        ("HEAD", URL, "admin", ""),
+        (
+            "GET",
+            f"{URL}/describe",
+            "a" * 99,
+            f"The token's role is '{'a' * 64}', and this takes 'uploader' or 'downloader'.",
+        ),
+    ],
+)
+def test_wrong_role_and_the_right_one_are_named(
+    client: Client, location: Location, method: str, path: str, role: str, named: str
+) -> None:
+    answer = client.generic(method, path, headers={**bearer(role), "Tus-Resumable": "1.0.0"})
+    assert answer.status_code == 403
+    assert named == (answer.json()["detail"] if answer.content else "")
 
 
 def test_short_body(client: Client, location: Location) -> None:

@@ -399,7 +399,8 @@ class TestForms:
         assert reader.get(URL, query, headers={"Accept": accept})["Content-Type"] == content_type
 
     def test_form_there_is_not(self, reader: Client) -> None:
-        assert_problem(reader.get(URL, headers={"Accept": "image/png"}), 406, "not_acceptable")
+        detail = assert_problem(reader.get(URL, headers={"Accept": "image/png"}), 406, "not_acceptable")
+        assert detail.endswith("application/json, text/csv, application/x-ndjson.")
 
     def test_csv_reads_back(self, reader: Client) -> None:
         make_row(file_name='a "b", c')

@@ -134,7 +134,7 @@ def test_a_file_that_exists_is_overwritten_by_force_alone(cas: Cas, tenant: Tena
     for arguments in ([], ["-o", "name"]):
         done = cas.run("download", *arguments, str(digest_of(content)))
         assert done.code == 1
-        assert "not overwritten" in done.err
+        assert "it exists, and is not overwritten without --force: name" in done.err
     assert (cas.folder / "name").read_bytes() == b"mine"
     assert not cas.parts()
     assert cas.run("download", "--force", str(digest_of(content))).code == 0
@@ -152,6 +152,20 @@ def test_force_loses_none_of_two_artifacts_of_one_name(cas: Cas, tenant: Tenant,
     assert not cas.parts()
     assert cas.run("download", "--force", digests[1]).code == 0
     assert (cas.folder / "name").read_bytes() == content[1:]
+
+
+@pytest.mark.parametrize("command", ["upload", "download"])
+def test_a_missing_location_or_address_is_no_missing_artifact(cas: Cas, tenant: Tenant, command: str) -> None:
+    write(cas.folder / "name", b"content")
+    what = "name" if command == "upload" else str(digest_of(b"content"))
+    cas.url = f"{tenant.stack.url}/nowhere"
+    done = cas.run(command, what)
+    assert (done.code, "404 " in done.err) == (3, True), done.err
+    cas.url = tenant.stack.url
+    tenant.claims["secret-id"] = "no-such"
+    cas.tokens = {role: token(tenant, role) for role in cas.tokens}
+    done = cas.run(command, what)
+    assert (done.code, "404 location_not_found" in done.err) == (3, True), done.err
 
 
 def test_the_servers_refusals_are_told_with_their_code(cas: Cas, content: bytes) -> None:

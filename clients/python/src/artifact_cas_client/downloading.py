@@ -1,11 +1,12 @@
 """From the server into a file, which gets its name when its bytes are verified and not before."""
 
+import errno
 from pathlib import Path
 
 from artifact_cas_client.errors import CasError, ServerError
 from artifact_cas_client.fetching import Fetch, check_digest
 from artifact_cas_client.file_names import proposed_name, safe_name
-from artifact_cas_client.part_file import PartFile
+from artifact_cas_client.part_file import EXISTS, PartFile
 from artifact_cas_client.placed import Placed
 from artifact_cas_client.progress import Progress
 from artifact_cas_client.results import Download
@@ -94,7 +95,7 @@ class Downloader:
 
     def _check_free(self, target: Path | None) -> None:
         if target is not None and not self._force and target.exists():
-            raise FileExistsError(17, "it exists, and is not overwritten", str(target))
+            raise FileExistsError(errno.EEXIST, EXISTS, str(target))
 
 
 class _Stale(Exception):

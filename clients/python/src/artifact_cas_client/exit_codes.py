@@ -6,7 +6,6 @@ from artifact_cas_client.errors import (
     ConfigurationError,
     ConnectionFailed,
     DigestMismatch,
-    NotFound,
     ServerError,
     TokenRefused,
     Unavailable,
@@ -18,7 +17,6 @@ INTERRUPTED = 130
 _CODES: list[tuple[type[Exception], int]] = [
     (Cancelled, INTERRUPTED),
     (ConfigurationError, 2),
-    (NotFound, 4),
     (TokenRefused, 5),
     (Unavailable, 6),
     (ConnectionFailed, 6),
@@ -26,6 +24,8 @@ _CODES: list[tuple[type[Exception], int]] = [
     (DigestMismatch, 7),
     (ServerError, 3),
 ]
+
+_BY_THE_SERVERS_WORD = {DigestMismatch.code: 7, "artifact_not_found": 4}
 
 MEANINGS = """exit codes:
   0  all done
@@ -42,6 +42,6 @@ with several files, the code of the first that failed"""
 
 def exit_code(error: Exception) -> int:
     """The code for this error."""
-    if getattr(error, "code", "") == DigestMismatch.code:  # the server's word for it
-        return 7
+    if known := _BY_THE_SERVERS_WORD.get(getattr(error, "code", "")):
+        return known
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)

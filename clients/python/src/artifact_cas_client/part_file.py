@@ -14,6 +14,8 @@ from artifact_cas_client.exchange import BLOCK
 if sys.platform != "win32":
     import fcntl
 
+EXISTS = "it exists, and is not overwritten without --force"
+
 
 class PartFile:
     """Named by the digest, so that another run finds it; held by one process at a time.
@@ -83,7 +85,7 @@ class PartFile:
             self._path.replace(target)
         elif not _link(self._path, target):
             if target.exists():
-                raise FileExistsError(errno.EEXIST, "it exists, and is not overwritten", str(target))
+                raise FileExistsError(errno.EEXIST, EXISTS, str(target))
             self._path.rename(target)
 
     def _take(self, block: bytes) -> None:
