@@ -12,7 +12,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.contrib.sessions.models import Session
 from django.core.management import call_command
-from django.db import close_old_connections
+from django.db import connections
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
@@ -160,7 +160,7 @@ def test_failures_at_the_same_time_are_all_counted() -> None:
 
     def fail() -> None:
         throttle.failed(counted)
-        close_old_connections()
+        connections.close_all()
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: fail(), range(8)))
