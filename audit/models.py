@@ -19,6 +19,7 @@ from audit.report_models import LastPublished, StreamReport, WorkerBeat
 from common.prepared import Insert
 
 __all__ = [
+    "REPLAYABLE",
     "AppendOnlyError",
     "AuditEvent",
     "AuditEventQuerySet",
@@ -58,6 +59,9 @@ class State(models.TextChoices):
         return cls.PENDING if settings.NATS_URL else cls.LOCAL
 
 
+REPLAYABLE = (State.PUBLISHED, State.LOCAL)
+
+
 def _values_of(event: Event | ActEvent, state: State) -> dict[str, Any]:
     return {
         "event_id": event.event_id,
@@ -93,6 +97,10 @@ def insertion() -> Insert:
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
+    def replayable(self) -> AuditEventQuerySet:
+        """Those that were published or stayed here. What others published is not ours to publish."""
+        return self.filter(state__in=REPLAYABLE)
+
     def update(self, **values: Any) -> int:
         """Write delivery fields; raise AppendOnlyError for any other."""
         if forbidden := set(values) - DELIVERY_FIELDS:
@@ -104,13 +112,11 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         return self.filter(state=State.FAILED).update(state=State.PENDING, due_at=timezone.now())
 
     def replay(self) -> int:
-        """Make those pending, due at once, that were published or stayed here; return how many.
+        """Make those pending, due at once, that are replayable; return how many.
 
-        Their event id stays, so the stream drops them within its duplicate window. What others published is not ours
-        to publish.
+        Their event id stays, so the stream drops them within its duplicate window.
         """
-        replayable = self.filter(state__in=[State.PUBLISHED, State.LOCAL])
-        return replayable.update(state=State.PENDING, due_at=timezone.now())
+        return self.replayable().update(state=State.PENDING, due_at=timezone.now())
 
     def bulk_create(
         self,

@@ -11,7 +11,7 @@ from django.db.models import Q
 from audit import api_pages
 from audit.api_pages import Effort, Position
 from audit.event_filters import EventFilter
-from audit.models import AuditEvent
+from audit.models import REPLAYABLE, AuditEvent
 
 COUNTING = 1.0  # seconds that counting may take
 SENDING = 10.0  # seconds that one request may send events again
@@ -39,6 +39,11 @@ def count(asked: EventFilter, seconds: float = COUNTING) -> Count:
         if time.monotonic() > deadline:
             return Count(total, is_exact=False)
     return Count(total, is_exact=True)
+
+
+def replayable(asked: EventFilter) -> EventFilter:
+    """Those of them that replay would send."""
+    return replace(asked, rest=asked.rest & Q(state__in=REPLAYABLE))
 
 
 class Sent(NamedTuple):

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ActionForm
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME, ActionForm
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -18,12 +18,14 @@ from django.views.decorators.http import require_POST, require_safe
 from audit import access, acts, nudge
 from audit.acts import Act
 from audit.admin import event_acts, event_columns, files
+from audit.admin.event_acts import Count
 from audit.admin.event_cells import EventCells, events_url, name_organizations
 from audit.admin.event_list import EventChangeList, form_of
 from audit.admin.live import Live
 from audit.event_filters import EventFilter
 from audit.export import pieces
 from audit.models import AuditEvent, AuditEventQuerySet
+from audit.names import STREAM
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[AuditEvent]
@@ -31,6 +33,7 @@ else:
     ModelAdmin = admin.ModelAdmin
 
 _SUBJECT = "audit events"
+_SURE = "sure"  # parameter: the user was asked, and said yes
 
 
 class ChosenForm(ActionForm):
@@ -134,9 +137,31 @@ class AuditEventAdmin(EventCells, ModelAdmin):
         self._tell(request, Act.RETRIED, queryset.order_by().retry_failed(), "selected")
 
     @admin.action(description="Publish again (replay to the stream)", permissions=["replay"])
-    def replay(self, request: HttpRequest, queryset: AuditEventQuerySet) -> None:
-        """Make those pending that were published or kept here; never what others published."""
-        self._tell(request, Act.REPLAYED, queryset.order_by().replay(), "selected")
+    def replay(self, request: HttpRequest, queryset: AuditEventQuerySet) -> HttpResponse | None:
+        """Ask, then make those pending that were published or kept here; never what others published."""
+        chosen = queryset.order_by()
+        if _SURE not in request.POST:
+            fields = [
+                ("action", "replay"),
+                *((ACTION_CHECKBOX_NAME, key) for key in chosen.values_list("pk", flat=True)),
+            ]
+            return self._ask(request, Count(chosen.replayable().count(), is_exact=True), fields)
+        self._tell(request, Act.REPLAYED, chosen.replay(), "selected")
+        return None
+
+    def _ask(self, request: HttpRequest, count: Count, fields: list[tuple[str, Any]]) -> HttpResponse:
+        """Whether so many events shall be published once more; who says yes posts these fields, and _SURE."""
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": "Publish again?",
+            "count": count,
+            "stream": STREAM,
+            "fields": fields,
+            "sure": _SURE,
+            "query": request.GET.urlencode(),
+        }
+        return TemplateResponse(request, "admin/audit/auditevent/replay.html", context)
 
     def _tell(self, request: HttpRequest, act: Act, count: int, which: str, *, is_all: bool = True) -> None:
         if count:
@@ -200,6 +225,8 @@ class AuditEventAdmin(EventCells, ModelAdmin):
             sent = event_acts.retry(asked)
             self._tell(request, Act.RETRIED, sent.events, which, is_all=sent.is_all)
         elif asked_for == "replay" and self.has_replay_permission(request):
+            if _SURE not in request.POST:
+                return self._ask(request, event_acts.count(event_acts.replayable(asked)), [("act", "replay")])
             sent = event_acts.replay(asked)
             self._tell(request, Act.REPLAYED, sent.events, which, is_all=sent.is_all)
         else:

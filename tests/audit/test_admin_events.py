@@ -345,14 +345,46 @@ def test_all_that_failed_and_match_are_retried(log_in: LogIn) -> None:
 def test_an_action_of_chosen_events_reaches_no_others(log_in: LogIn, action: str) -> None:
     state = State.FAILED if action == "retry_failed" else State.PUBLISHED
     chosen, _ = make_row(state), make_row(state)
-    data = {"action": action, "_selected_action": [chosen.pk], "select_across": "1"}
+    data = {"action": action, "_selected_action": [chosen.pk], "select_across": "1", "sure": "yes"}
     log_in("retry", "replay").post(LIST, data)
     assert list(transfers().filter(state="pending")) == [chosen]
 
 
+@pytest.mark.parametrize("address", [LIST, MATCHING])
+def test_replay_asks_first(log_in: LogIn, address: str) -> None:
+    rows = [make_row(state) for state in (State.PUBLISHED, State.LOCAL, State.MIRRORED)]
+    client, data = log_in("replay"), {"action": "replay", "act": "replay", "_selected_action": [row.pk for row in rows]}
+    asked = client.post(f"{address}?organization={ORGANIZATION}", data)
+    content = asked.content.decode()
+    assert "<strong>2</strong> events will be published once more to the stream <strong>chainloop-audit" in content
+    assert f"?organization={ORGANIZATION}" in content
+    assert not transfers().filter(state="pending").exists()
+    answer = {
+        name: [value for key, value in asked.context["fields"] if key == name] for name, _ in asked.context["fields"]
+    }
+    client.post(f"{address}?organization={ORGANIZATION}", {**answer, "sure": "yes"})
+    assert transfers().filter(state="pending").count() == 2
+
+
+def test_replay_does_not_ask_about_nothing(log_in: LogIn) -> None:
+    make_row(State.MIRRORED)
+    content = log_in("replay").post(MATCHING, {"act": "replay"}).content.decode()
+    assert "there is nothing to do" in content
+    assert "Yes, publish again" not in content
+
+
+def test_replay_asks_of_more_than_are_soon_counted(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        make_row(State.PUBLISHED)
+    monkeypatch.setattr(event_acts, "_BATCH", 2)
+    monkeypatch.setattr(event_acts.count, "__defaults__", (-1.0,))
+    content = log_in("replay").post(MATCHING, {"act": "replay"}).content.decode()
+    assert "<strong>At least 2</strong> events will be" in content
+
+
 def test_replay_is_of_what_we_published(log_in: LogIn) -> None:
     rows = {state: make_row(state) for state in State}
-    log_in("replay").post(MATCHING, {"act": "replay"})
+    log_in("replay").post(MATCHING, {"act": "replay", "sure": "yes"})
     states = {state: transfers().get(pk=row.pk).state for state, row in rows.items()}
     assert states == {
         State.PENDING: "pending",

@@ -70,6 +70,13 @@ def test_page_is_sound(watched: Watched, world: World, name: str) -> None:
     verify(watched, PAGES[name](world), name)
 
 
+def test_question_before_a_replay_is_sound(watched: Watched, world: World) -> None:
+    watched.visit(PAGES["events-matching"](world))
+    watched.page.get_by_role("button", name="Replay to the stream").click()
+    watched.page.get_by_role("button", name="Yes, publish again").wait_for()
+    look_at(watched, "events-replay")
+
+
 def test_login_is_sound(open_page: Open) -> None:
     verify(open_page(), reverse("admin:login"), "login")
 
