@@ -4,12 +4,11 @@ import re
 from decimal import Decimal
 
 _STEP = 1000
-_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 _BINARY_STEP = 1024
-_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB")
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB")
 _WHOLE = 100  # from there on, a fraction says nothing more
-_POWERS = ("", "k", "m", "g", "t", "p")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgtp])(i?))?(?:b|bytes?)?", re.IGNORECASE | re.ASCII)
+_POWERS = ("", "k", "m", "g", "t", "p", "e")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgtpe])(i?))?(?:b|bytes?)?", re.IGNORECASE | re.ASCII)
 
 
 def parse_size(text: str) -> int:
@@ -18,21 +17,16 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is not a size such as 1500, 50MB or 1.5GiB.")
     number, power, is_binary = match.groups(default="")
-    return int(Decimal(number) * (1024 if is_binary else _STEP) ** _POWERS.index(power.lower()))
+    return int(Decimal(number) * (_BINARY_STEP if is_binary else _STEP) ** _POWERS.index(power.lower()))
 
 
 def format_size(count: int) -> str:
-    """Bytes in decimal units and rounded, such as `12.3 GB`."""
-    power = 0
-    while power < len(_UNITS) - 1 and count >= _STEP ** (power + 1):
-        power += 1
-    return f"{count / _STEP**power:.1f}".removesuffix(".0") + f" {_UNITS[power]}"
+    """Bytes in binary units and rounded, such as `12.3 GiB`, which parse_size reads.
 
-
-def format_binary(count: int) -> str:
-    """Bytes in binary units and rounded, such as `12.3 GiB`; of three digits or more, without a fraction."""
+    Of three digits or more, without a fraction.
+    """
     power = 0
-    while power < len(_BINARY) - 1 and count >= _BINARY_STEP ** (power + 1):
+    while power < len(_UNITS) - 1 and count >= _BINARY_STEP ** (power + 1):
         power += 1
     number = count / _BINARY_STEP**power
-    return f"{number:,.0f} {_BINARY[power]}" if number >= _WHOLE or not power else f"{number:.1f} {_BINARY[power]}"
+    return f"{number:.0f} {_UNITS[power]}" if number >= _WHOLE or not power else f"{number:.1f} {_UNITS[power]}"

@@ -22,11 +22,11 @@ from typing import Any
 
 import requests
 from rich.console import Console
-from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
 from audit.usage import Usage, usage_by_organization
+from common.sizes import format_size
 from devstack.environment import PROJECT, Stack
 
 BIG_FILE = 256 * 1024**2  # bytes
@@ -175,7 +175,12 @@ def make_sbom() -> dict[str, Any]:
 
 def transfer(client: Client, samples: list[Sample], folder: Path) -> None:
     """Upload all, the last one twice, and download all."""
-    columns = [TextColumn("{task.description:<45}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()]
+    columns = [
+        TextColumn("{task.description:<45}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+    ]
     with Progress(*columns, console=console) as progress:
         for sample in [*samples, samples[-1]]:
             client.upload(sample, progress)
@@ -210,7 +215,7 @@ def event_table(events: list[dict[str, Any]]) -> Table:
             data["ActionType"],
             "yes" if info.get("skipped") else "",
             info.get("file_name", ""),
-            decimal(info["size_bytes"]),
+            format_size(info["size_bytes"]),
             info["digest"][:12],
         )
     return table

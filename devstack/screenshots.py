@@ -79,7 +79,7 @@ SHOTS = [
     Shot("organizations.png", "/admin/audit/organization/"),
     Shot("organization.png", "/admin/audit/organization/", first_row, whole=True),
     Shot("events-light.png", EVENTS),
-    Shot("events-dark.png", f"{EVENTS}?action=uploaded&min_size=100MB", scheme="dark"),
+    Shot("events-dark.png", f"{EVENTS}?action=uploaded&min_size=100MiB", scheme="dark"),
     Shot("events-phone.png", EVENTS, size=PHONE),
     Shot("event-detail.png", f"{EVENTS}?action=downloaded", first_row, size=(1280, 1000)),
     Shot("artifacts.png", "/admin/artifacts/artifact/?location__id__exact=1"),

@@ -10,7 +10,6 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseNotAllowed, HttpResponseRedirect
-from django.template.defaultfilters import filesizeformat
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils.functional import cached_property
@@ -21,6 +20,7 @@ from artifacts.admin.cells import LocationFilter, ReadOnly, badge, exact
 from artifacts.exceptions import ArtifactError
 from artifacts.models import Artifact
 from artifacts.scrub_findings import State
+from common.sizes import format_size
 
 if TYPE_CHECKING:
     ArtifactModelAdmin = admin.ModelAdmin[Artifact]
@@ -207,7 +207,7 @@ class ArtifactAdmin(ReadOnly, ArtifactModelAdmin):
 
     @admin.display(description="size")
     def exact_size(self, artifact: Artifact) -> str:
-        return f"{filesizeformat(artifact.size_bytes)} ({artifact.size_bytes:,} bytes)"
+        return f"{format_size(artifact.size_bytes)} ({artifact.size_bytes:,} bytes)"
 
     @admin.display(description="state")
     def state(self, artifact: Artifact) -> str:

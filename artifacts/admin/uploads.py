@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.template.defaultfilters import filesizeformat
 
 from artifacts import resumable
 from artifacts.admin.cells import LocationFilter
 from artifacts.exceptions import ArtifactError
 from artifacts.models import ResumableUpload
 from artifacts.signals import person_acted
+from common.sizes import format_size
 
 if TYPE_CHECKING:
     UploadModelAdmin = admin.ModelAdmin[ResumableUpload]
@@ -74,12 +74,12 @@ class ResumableUploadAdmin(UploadModelAdmin):
     @admin.display(description="progress")
     def progress(self, upload: ResumableUpload) -> str:
         if upload.result:
-            return f"done, {filesizeformat(upload.length)}"
+            return f"done, {format_size(upload.length)}"
         offset = _offset_of(upload)
         if offset is None:
-            return f"? of {filesizeformat(upload.length)}"
+            return f"? of {format_size(upload.length)}"
         share = 100 * offset // upload.length if upload.length else 100
-        return f"{filesizeformat(offset)} of {filesizeformat(upload.length)} ({share} %)"
+        return f"{format_size(offset)} of {format_size(upload.length)} ({share} %)"
 
     @admin.display(description="bytes")
     def exact_progress(self, upload: ResumableUpload) -> str:

@@ -7,7 +7,6 @@ from types import FrameType
 from typing import Any, Self
 
 from django.db.models import QuerySet, Sum
-from django.template.defaultfilters import filesizeformat
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
@@ -18,6 +17,7 @@ from artifacts.rate_limit import RateLimit
 from artifacts.scrub_findings import Finding, State
 from artifacts.scrub_lease import LEASE_SECONDS, ScrubRunning
 from artifacts.scrubbing import Stopped, Watcher
+from common.sizes import format_size
 
 _NEWS = {State.CORRUPT, State.MISSING, State.UNREADABLE}
 
@@ -55,7 +55,7 @@ class Report:
         """Counts, and a line for each artifact that is not sound."""
         values = self.as_dict()
         state = "finished" if values["finished"] else "not finished"
-        size = filesizeformat(values["checked_bytes"]).replace("\xa0", " ")
+        size = format_size(values["checked_bytes"])
         counts = ", ".join(f"{len(values[kind])} {kind}" for kind in ("corrupt", "missing", "unreadable"))
         lines = [f"{self.location}: {state}, {values['checked']} read ({size}), {counts}"]
         lines += [f"  {kind} {digest}" for kind in ("corrupt", "missing") for digest in values[kind]]
@@ -75,7 +75,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
-        columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn()]
+        columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True)]
         self.bar = Bar(
             *columns,
             TransferSpeedColumn(),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from common.sizes import format_binary
+from common.sizes import format_size
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -27,14 +27,14 @@ class Mark(NamedTuple):
 def value_marks(greatest: int) -> tuple[int, list[Mark]]:
     """The value at the top of the axis, and its marks from zero on: round numbers of bytes in binary units."""
     if greatest <= 0:
-        return 1, [Mark(0.0, format_binary(0))]
+        return 1, [Mark(0.0, format_size(0))]
     unit = 1
     while True:
         for step in (number * unit for number in _ROUND):
             count = -(-greatest // step)
             if count <= _MARKS:
                 top = step * count
-                return top, [Mark(number / count, _short(format_binary(step * number))) for number in range(count + 1)]
+                return top, [Mark(number / count, _short(format_size(step * number))) for number in range(count + 1)]
         unit *= 1024
 
 

@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
 from audit.admin import chart_axes
-from common.sizes import format_binary
+from common.sizes import format_size
 
 HEIGHT = 220  # pixels of the plot
 _DOTTED = 48  # points or fewer have dots, else they would hide the line
@@ -124,7 +124,7 @@ def _columns(
                 "width": _percent(right - left),
                 "place": _percent(places[number]),
                 "url": urls[number] if urls else "",
-                "values": [(line.label, format_binary(line.values[number]), line.values[number]) for line in lines],
+                "values": [(line.label, format_size(line.values[number]), line.values[number]) for line in lines],
             }
         )
     return columns
@@ -139,8 +139,8 @@ def _description(starts: Sequence[datetime], lines: Sequence[Line], step: timede
             sentences.append(f"{line.label}: nothing.")
             continue
         when = chart_axes.time_name(starts[list(line.values).index(greatest)], step)
-        total = format_binary(sum(line.values))
-        sentences.append(f"{line.label}: {total} in all, most at {when} with {format_binary(greatest)}.")
+        total = format_size(sum(line.values))
+        sentences.append(f"{line.label}: {total} in all, most at {when} with {format_size(greatest)}.")
     return " ".join(sentences)
 
 
@@ -156,6 +156,6 @@ def _row(bar: Bar, longest: int) -> dict[str, object]:
         "title": bar.title,
         "url": bar.url,
         "stretches": stretches,
-        "total": format_binary(sum(part.value for part in bar.parts)),
-        "parts": [(part.label, format_binary(part.value)) for part in bar.parts],
+        "total": format_size(sum(part.value for part in bar.parts)),
+        "parts": [(part.label, format_size(part.value)) for part in bar.parts],
     }

@@ -10,7 +10,7 @@ from django.utils import timezone
 from audit.delivery import COUNTED, Delivery, delivery_now
 from audit.models import StreamReport, WorkerBeat
 from audit.stream_state import StreamState
-from common.sizes import format_binary
+from common.sizes import format_size
 
 LATE = 60  # seconds that an event may wait to be published before it is worth a word
 SILENT = timedelta(minutes=1)  # without a heartbeat: a worker is at work, or gone
@@ -64,8 +64,8 @@ def _stream() -> list[Line]:
     if report.problem:
         return [Line("Stream", report.get_problem_display(), "; ".join(filter(None, [report.detail, asked])), BAD)]
     state = StreamState(**(report.description or {}))
-    limit = f" of {format_binary(state.max_bytes)}" if state.max_bytes > 0 else ""
-    detail = f"{state.name}: {format_binary(state.bytes)}{limit}, last sequence {state.last_sequence:,}, "
+    limit = f" of {format_size(state.max_bytes)}" if state.max_bytes > 0 else ""
+    detail = f"{state.name}: {format_size(state.bytes)}{limit}, last sequence {state.last_sequence:,}, "
     detail += f"led by {state.leader}, {asked}"
     is_stale = timezone.now() - report.reported_at > STALE
     level = DOUBTFUL if is_stale or state.is_nearly_full else GOOD

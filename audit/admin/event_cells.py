@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.template.defaultfilters import filesizeformat
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
@@ -14,6 +13,7 @@ from django.utils.html import format_html
 from audit import organizations
 from audit.event_words import plain_word, words_of
 from audit.models import AuditEvent, State
+from common.sizes import format_size
 
 _MEANINGS = {
     State.PENDING: "waits to be published",
@@ -89,7 +89,7 @@ class EventCells:
 
     @admin.display(description="size")
     def exact_size(self, event: AuditEvent) -> str:
-        return f"{filesizeformat(event.size_bytes)} ({event.size_bytes:,} bytes)" if event.digest else "-"
+        return f"{format_size(event.size_bytes)} ({event.size_bytes:,} bytes)" if event.digest else "-"
 
     @admin.display(description="location")
     def place(self, event: AuditEvent) -> str:

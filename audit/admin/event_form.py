@@ -169,7 +169,7 @@ _HINTS = {
     "action": "uploaded",
     "location": "secret-id",
     "backend": "FILESYSTEM",
-    "min_size": "50MB",
+    "min_size": "50MiB",
     "max_size": "1.5GiB",
     "file_name": "part of it",
     "digest": "sha256:…",

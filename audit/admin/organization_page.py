@@ -18,7 +18,7 @@ from audit.organization_events import ArtifactUse
 from audit.organization_usage import LocationUsage
 from audit.periods import Period
 from audit.usage import Usage, total_of
-from common.sizes import format_binary
+from common.sizes import format_size
 
 
 class Figure(NamedTuple):
@@ -35,7 +35,6 @@ class Recent(NamedTuple):
 
     event: AuditEvent
     words: str
-    size: str
     url: str
 
 
@@ -87,7 +86,7 @@ def _figures(organization: UUID, period: Period, usage: Usage, *, has_links: boo
     def url(**filters: str) -> str:
         return events_url(organization, **period.bounds, **filters) if has_links else ""
 
-    uploaded, downloaded, saved = map(format_binary, (usage.uploaded_bytes, usage.downloaded_bytes, usage.saved_bytes))
+    uploaded, downloaded, saved = map(format_size, (usage.uploaded_bytes, usage.downloaded_bytes, usage.saved_bytes))
     skipped = _times(usage.skipped_uploads, "skipped upload")
     return [
         Figure("Uploaded", uploaded, _times(usage.uploads, "upload"), url(action="uploaded")),
@@ -119,12 +118,11 @@ def _locations(
 
 
 def _with_links(uses: Sequence[ArtifactUse], organization: UUID) -> list[tuple[ArtifactUse, str, str]]:
-    return [(use, events_url(organization, digest=use.digest), format_binary(shown(use.moved_bytes))) for use in uses]
+    return [(use, events_url(organization, digest=use.digest), format_size(shown(use.moved_bytes))) for use in uses]
 
 
 def _recent(event: AuditEvent) -> Recent:
-    size, url = format_binary(shown(event.size_bytes)), reverse("admin:audit_auditevent_change", args=[event.pk])
-    return Recent(event, words_of(event), size, url)
+    return Recent(event, words_of(event), reverse("admin:audit_auditevent_change", args=[event.pk]))
 
 
 def _times(count: int, word: str) -> str:

@@ -19,7 +19,6 @@ from audit.admin.organization_list import OrganizationChangeList
 from audit.models import AuditEvent, Organization, UsageTotal
 from audit.organization_ranking import Measure
 from audit.usage import Usage
-from common.sizes import format_binary
 from common.visible_text import visible
 
 if TYPE_CHECKING:
@@ -198,4 +197,4 @@ def _usage_of(organization: Organization) -> Usage:
 
 def _bytes(organization: Organization, name: str) -> str:
     count = getattr(_usage_of(organization), name)
-    return render_to_string("admin/cells/bytes.html", {"bytes": count, "text": format_binary(count)})
+    return render_to_string("admin/cells/size.html", {"bytes": count})

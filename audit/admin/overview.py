@@ -13,7 +13,7 @@ from audit.admin.usage_charts import percent, shown, usage_chart
 from audit.overview import Seen, Top
 from audit.periods import Period
 from audit.usage import Usage, total_of
-from common.sizes import format_binary
+from common.sizes import format_size
 
 
 def context(request: HttpRequest) -> dict[str, Any]:
@@ -52,19 +52,19 @@ def _figures(period: Period, now: Usage, before: Usage, *, has_links: bool) -> l
     return [
         figure(
             "Uploaded",
-            format_binary(now.uploaded_bytes),
+            format_size(now.uploaded_bytes),
             _change(now.uploaded_bytes, before.uploaded_bytes),
             action="uploaded",
         ),
         figure(
             "Downloaded",
-            format_binary(now.downloaded_bytes),
+            format_size(now.downloaded_bytes),
             _change(now.downloaded_bytes, before.downloaded_bytes),
             action="downloaded",
         ),
         figure(
             "Saved by dedup",
-            format_binary(now.saved_bytes),
+            format_size(now.saved_bytes),
             _change(now.saved_bytes, before.saved_bytes),
             action="deduplicated",
         ),
@@ -93,7 +93,7 @@ def _top(period: Period, top: list[Top]) -> Any:
                 Part("Downloaded", "downloaded", shown(each.usage.downloaded_bytes)),
             ],  # what they are ordered by, and no more: the sum is that of the list of organizations
             reverse("admin:audit_organization_change", args=[each.org_id], query=period.parameters),
-            f"{each.usage.transfers:,} transfers, {format_binary(each.usage.saved_bytes)} saved by dedup",
+            f"{each.usage.transfers:,} transfers, {format_size(each.usage.saved_bytes)} saved by dedup",
         )
         for each in top
     ]

@@ -542,7 +542,7 @@ def test_quota_and_its_use_are_shown(admin_client: Client, location: Location) -
     assert 'value="50000000000"' in admin_client.get(page_of(location)).content.decode()
     for url in (LOCATIONS, page_of(location)):
         page = admin_client.get(url).content.decode()
-        assert "13 GB of 50 GB" in page
+        assert "12.1 GiB of 46.6 GiB" in page
         assert '<meter min="0" max="50000000000" high="45000000000" value="13000000000">' in page
 
 
@@ -566,7 +566,7 @@ def test_location_page_tells_how_much_it_holds(admin_client: Client, location: L
     for content in (b"one", b"three"):
         make_artifact(location, content)
     make_artifact(location, b"gone", missing_at=timezone.now())
-    assert "2 (8 bytes in all)" in shown_at(admin_client, location)
+    assert "2 (8 B in all)" in shown_at(admin_client, location)
 
 
 def test_not_more_artifacts_are_counted_than_soon_are(

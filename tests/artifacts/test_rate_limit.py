@@ -77,13 +77,17 @@ def test_size_is_read_with_its_unit(text: str, count: int) -> None:
 @pytest.mark.parametrize(
     ("count", "text"),
     [
-        *((0, "0 bytes"), (999, "999 bytes"), (1000, "1 kB"), (12_345_678_901, "12.3 GB")),
-        *((50 * 10**9, "50 GB"), (2**63 - 1, "9223.4 PB")),
+        *((0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (256 * 2**20, "256 MiB")),
+        *((12_345_678_901, "11.5 GiB"), (2**50, "1.0 PiB"), (2**85, "32768 ZiB")),
     ],
 )
-def test_size_is_written_with_its_unit(count: int, text: str) -> None:
+def test_size_is_written_in_binary_units(count: int, text: str) -> None:
     assert format_size(count) == text
-    assert parse_size(text) == pytest.approx(count, rel=0.05)
+
+
+@pytest.mark.parametrize("count", [0, 999, 1023, 1536, 256 * 2**20, 12_345_678_901, 2**50, 2**63 - 1])
+def test_size_that_was_written_can_be_read(count: int) -> None:
+    assert parse_size(format_size(count)) == pytest.approx(count, rel=0.05)
 
 
 @pytest.mark.parametrize("text", ["", "MB", "-1", "1e3", "1iB", "1 2", "fast", "1,5GB", "٣"])

@@ -57,7 +57,7 @@ class TestReport:
         put(location, b"first")
         status, text = verify()
         assert status == 0
-        assert text == "FILESYSTEM/default: finished, 1 read (5 bytes), 0 corrupt, 0 missing, 0 unreadable\n"
+        assert text == "FILESYSTEM/default: finished, 1 read (5 B), 0 corrupt, 0 missing, 0 unreadable\n"
 
     def test_no_location_is_sound(self) -> None:
         assert verify_as_json() == (0, [])

@@ -143,7 +143,7 @@ def test_columns_are_short_and_hold_the_whole_value(admin_client: Client) -> Non
     assert f'<code title="sha256:{row.digest}">{row.digest[:10]}…</code>' in page
     assert f'data-copy="sha256:{row.digest}"' in page
     assert f'aria-label="Copy digest sha256:{row.digest[:12]}…"' in page
-    assert '<span title="1572864 bytes">1.5\xa0MB</span>' in page
+    assert '<span title="1572864 bytes">1.5 MiB</span>' in page
 
 
 @pytest.mark.parametrize("state", State)

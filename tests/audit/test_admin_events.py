@@ -105,6 +105,8 @@ def mixture() -> dict[str, AuditEvent]:
         ({"skipped": "false", "action": "uploaded"}, ["other", "large", "small"]),
         ({"location": "archive"}, ["large"]),
         ({"min_size": "1MB"}, ["large"]),
+        ({"min_size": "954 MiB", "action": "uploaded"}, []),
+        ({"min_size": "953.6 MiB"}, ["large"]),
         ({"max_size": "10", "file_name": "SMALL"}, ["small"]),
         ({"from": "2026-03-01 12:02", "to": "2026-03-01 12:04"}, ["again", "other"]),
         ({"digest": digest_of(b"fetch").hex[:9]}, ["fetch"]),

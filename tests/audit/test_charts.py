@@ -9,7 +9,6 @@ import pytest
 from audit.admin import chart_axes, charts
 from audit.admin.chart_axes import DAY, HOUR
 from audit.admin.charts import Bar, Line, Part
-from common.sizes import format_binary
 
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -103,7 +102,7 @@ def test_labels_are_escaped() -> None:
     [
         (0, ["0 B"]),
         (4, ["0 B", "1 B", "2 B", "3 B", "4 B"]),
-        (1000, ["0 B", "200 B", "400 B", "600 B", "800 B", "1,000 B"]),
+        (1000, ["0 B", "200 B", "400 B", "600 B", "800 B", "1000 B"]),
         (1500, ["0 B", "512 B", "1 KiB", "1.5 KiB"]),
         (10 * 1024**3, ["0 B", "2 GiB", "4 GiB", "6 GiB", "8 GiB", "10 GiB"]),
     ],
@@ -167,11 +166,3 @@ def test_bars_of_nothing_have_no_length() -> None:
     page = charts.bar_chart("Top", [Bar("acme", [Part("uploaded", "uploaded", 0)])], heading="Organization")
     assert "cas-stretch cas-" not in page
     ElementTree.fromstring(page)  # noqa: S314  (our own)
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (1023, "1,023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (2**50, "1.0 PiB"), (2**85, "32,768 ZiB")],
-)
-def test_sizes_are_written_in_binary_units(count: int, text: str) -> None:
-    assert format_binary(count) == text
