@@ -34,8 +34,13 @@ def delivery_now() -> Delivery:
         failed=_where("state = 'failed'").order_by("occurred_at", "id")[:COUNTED].count(),
         last_sequence=last.sequence if last else None,
         last_published_at=last.published_at if last else None,
-        unsealed=_where("position IS NULL")[:COUNTED].count(),
+        unsealed=unsealed(),
     )
+
+
+def unsealed() -> int:
+    """Events that are not sealed yet, and so in no total."""
+    return _where("position IS NULL")[:COUNTED].count()
 
 
 def seal_lag() -> float:

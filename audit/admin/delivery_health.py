@@ -44,10 +44,10 @@ def _outbox(now: Delivery, events_url: Callable[..., str]) -> list[Line]:
     waiting = f"the oldest for {duration(oldest)}" if oldest is not None else "nothing waits"
     published = "nothing yet" if now.last_sequence is None else f"sequence {now.last_sequence:,}"
     return [
-        Line("Pending", _count(now.pending), waiting, DOUBTFUL if is_late else GOOD, events_url(state="pending")),
+        Line("Pending", told(now.pending), waiting, DOUBTFUL if is_late else GOOD, events_url(state="pending")),
         Line(
             "Failed",
-            _count(now.failed),
+            told(now.failed),
             "refused for good; look why, then retry" if now.failed else "none was refused",
             BAD if now.failed else GOOD,
             events_url(state="failed"),
@@ -87,7 +87,8 @@ def _worker(beat: WorkerBeat) -> Line:
     return Line(f"Worker {beat.name}", value, f"seen {_ago(beat.seen_at)}{files}", BAD if is_silent else GOOD)
 
 
-def _count(number: int) -> str:
+def told(number: int) -> str:
+    """A count of audit/delivery.py in words."""
     return f"{COUNTED:,} or more" if number >= COUNTED else f"{number:,}"
 
 

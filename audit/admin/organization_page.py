@@ -8,10 +8,10 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from audit import organization_events, organization_usage, periods
+from audit import access, organization_events, organization_usage, periods
 from audit.admin import event_cells
 from audit.admin.charts import Bar, Part, bar_chart
-from audit.admin.usage_charts import percent, shown, usage_chart
+from audit.admin.usage_charts import percent, shown, uncounted, usage_chart
 from audit.event_words import words_of
 from audit.models import AuditEvent, Organization
 from audit.organization_events import ArtifactUse
@@ -50,6 +50,7 @@ def context(request: HttpRequest, organization: Organization) -> dict[str, Any]:
     sees_events = user.has_perm("audit.view_auditevent")
     if user.has_perm("audit.view_usagetotal"):
         found |= _usage(organization.pk, period, has_links=sees_events)
+        found["uncounted"] = uncounted(sees_all=access.organizations_of(user) is None)
         if user.has_perm("audit.export_usagetotal"):
             address = reverse("admin:audit_organization_usage", args=[organization.pk], query=period.parameters)
             found["usage_file"] = address

@@ -9,7 +9,7 @@ from audit import access, overview, periods
 from audit.admin.charts import Bar, Part, bar_chart
 from audit.admin.delivery_health import health
 from audit.admin.event_cells import events_url
-from audit.admin.usage_charts import percent, shown, usage_chart
+from audit.admin.usage_charts import percent, shown, uncounted, usage_chart
 from audit.overview import Seen, Top
 from audit.periods import Period
 from audit.usage import Usage, total_of
@@ -37,6 +37,7 @@ def _usage(period: Period, seen: Seen, *, has_links: bool) -> dict[str, Any]:
         "figures": _figures(
             period, total_of(points), overview.total(overview.before(period), seen), has_links=has_links
         ),
+        "uncounted": uncounted(sees_all=seen is None),
         "chart": usage_chart(period, points, urls),
         "top": _top(period, top) if top else "",
         "top_as_of": as_of,

@@ -5,8 +5,20 @@ from collections.abc import Sequence
 from django.utils.safestring import SafeString
 
 from audit.admin.charts import Line, time_chart
+from audit.admin.delivery_health import told
+from audit.delivery import unsealed
 from audit.periods import DAY, Period
 from audit.usage import Usage
+
+MANY = 500  # events that are not counted yet: more than those of the last seconds
+
+
+def uncounted(*, sees_all: bool) -> str:
+    """How many events the figures lack, "" when they are few; no number for who does not see all."""
+    count = unsealed()
+    if count < MANY:
+        return ""
+    return told(count) if sees_all else "Many"
 
 
 def usage_chart(period: Period, points: Sequence[Usage], urls: Sequence[str]) -> SafeString:

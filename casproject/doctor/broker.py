@@ -18,6 +18,7 @@ from casproject.doctor.findings import Finding, fail, ok, warn
 BROKER, WORKER, EVENTS = "broker", "worker", "events"
 BROKER_REMEDY = "Is CELERY_BROKER_URL right, and the broker up and reachable from here? Events wait until it is."
 WORKER_REMEDY = "Start `worker`, `maintenance` and `beat` of the Procfile, and look into their logs."
+SEALING_REMEDY = "Workers are at it: look again in a minute. If the number does not fall, look into their logs."
 QUEUES = ("celery", "maintenance")
 MANY = 500  # messages: wake-ups, of which a worker takes hundreds in a second
 SILENCE = timedelta(minutes=5)
@@ -71,4 +72,6 @@ def examine_events() -> Iterator[Finding]:
             remedy = "The list of events says why; `manage.py publish_events --retry-failed` once that is put right."
             yield warn(EVENTS, f"{now.failed} were refused for good", remedy)
     if now.unsealed > MANY:
-        yield warn(EVENTS, f"{now.unsealed} wait to be sealed and counted", WORKER_REMEDY)
+        is_worked_at = WorkerBeat.objects.filter(seen_at__gte=timezone.now() - SILENCE).exists()
+        remedy = SEALING_REMEDY if is_worked_at else WORKER_REMEDY
+        yield warn(EVENTS, f"{now.unsealed} wait to be sealed and counted", remedy)

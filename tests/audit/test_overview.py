@@ -16,7 +16,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from audit import overview, periods, sealing, sums_of_all
-from audit.admin import delivery_health
+from audit.admin import delivery_health, usage_charts
 from audit.admin.overview import _change
 from audit.events import Action
 from audit.models import (
@@ -142,6 +142,33 @@ def test_who_is_limited_sees_their_figures(usage: None, log_in: Callable[..., Cl
     assert "1.0 MiB" in page
     assert "7.0 MiB" not in page
     assert str(ORGANIZATION) not in page
+
+
+def test_the_page_says_how_many_events_are_not_counted(
+    log_in: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = log_in("view_usagetotal")
+    monkeypatch.setattr(usage_charts, "MANY", 3)
+    event()
+    event()
+    page = client.get("/admin/").content.decode()
+    assert "What happened in the last seconds is not counted yet." in page
+    assert "events are not counted yet" not in page
+    event()
+    page = client.get("/admin/").content.decode()
+    assert "3 events are not counted yet." in page
+    assert "What happened in the last seconds" not in page
+    sealing.seal()
+    assert "events are not counted yet" not in client.get("/admin/").content.decode()
+
+
+def test_who_is_limited_learns_no_number_of_what_is_not_counted(
+    log_in: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage_charts, "MANY", 1)
+    event()
+    page = log_in("view_usagetotal", sees=[OTHER]).get("/admin/").content.decode()
+    assert "Many events are not counted yet." in page
 
 
 def test_who_is_limited_learns_nothing_of_how_much_waits(log_in: Callable[..., Client], settings: Settings) -> None:

@@ -22,10 +22,11 @@ from pytest_django import Settings
 
 from artifacts import credentials
 from artifacts.models import Location
-from audit.models import WorkerBeat
+from audit.models import State, WorkerBeat
 from audit.nats_probe import matches, may_publish
 from casproject.doctor import broker, configuration, keys, locations, nats
 from casproject.doctor.findings import Finding, Level, Trial, attempt, ok
+from tests.factories import make_row
 from tests.nats_servers import Authority
 from tests.servers import BrokerServer, NatsServer
 from tests.tls import TlsFront
@@ -271,6 +272,21 @@ def test_workers_are_seen_by_what_they_write_down(minutes: int | None, level: st
         seen_at = timezone.now() - timedelta(minutes=minutes)
         WorkerBeat.objects.create(name="celery@here", seen_at=seen_at, waiting_files=0)
     assert [found for found, _ in examined(broker.examine_workers())] == [level]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("minutes", "words"), [(None, "Start `worker`"), (60, "Start `worker`"), (1, "look again")])
+def test_what_is_to_be_counted_asks_for_workers_only_when_none_is_at_it(
+    monkeypatch: pytest.MonkeyPatch, minutes: int | None, words: str
+) -> None:
+    monkeypatch.setattr(broker, "MANY", 0)
+    make_row(State.LOCAL)
+    if minutes is not None:
+        seen_at = timezone.now() - timedelta(minutes=minutes)
+        WorkerBeat.objects.create(name="celery@here", seen_at=seen_at, waiting_files=0)
+    (finding,) = broker.examine_events()
+    assert finding.text == "1 wait to be sealed and counted"
+    assert words in finding.remedy
 
 
 def test_part_that_hangs_is_told_with_what_it_found_until_then() -> None:
