@@ -12,6 +12,7 @@ from django.utils.html import format_html
 
 from audit import organizations
 from audit.event_words import plain_word, words_of
+from audit.events import Action
 from audit.models import AuditEvent, State
 from common.sizes import format_size
 
@@ -90,6 +91,13 @@ class EventCells:
     @admin.display(description="size")
     def exact_size(self, event: AuditEvent) -> str:
         return f"{format_size(event.size_bytes)} ({event.size_bytes:,} bytes)" if event.digest else "-"
+
+    @admin.display(description="skipped")
+    def was_skipped(self, event: AuditEvent) -> str:
+        """Of an upload, which alone can be; others' events say what they like."""
+        if event.action != Action.UPLOADED:
+            return "yes" if event.skipped else "-"
+        return "yes" if event.skipped else "no"
 
     @admin.display(description="location")
     def place(self, event: AuditEvent) -> str:

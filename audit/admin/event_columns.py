@@ -10,7 +10,7 @@ COLUMNS = {
     "short_digest": "digest",
     "name": "file name",
     "human_size": "size",
-    "skipped": "skipped",
+    "was_skipped": "skipped",
     "place": "location",
     "badge": "state",
     "sequence": "stream sequence",
@@ -18,7 +18,7 @@ COLUMNS = {
     "message_id": "message id",
 }
 ALWAYS = "time"  # it leads to the event
-DEFAULT = ("organization", "what", "short_digest", "name", "human_size", "skipped", "badge")
+DEFAULT = ("organization", "what", "short_digest", "name", "human_size", "badge")
 _KEY = "audit_event_columns"
 
 

@@ -88,9 +88,9 @@ class EventForm(forms.Form):
         """(name, text) of the fields that were filled in."""
         return [(name, str(self.data[name])) for name in self.fields if self.data.get(name)]
 
-    def shown(self) -> list[tuple[str, str]]:
+    def shown(self, *, without: str = "") -> list[tuple[str, str]]:
         """The same with labels, for people."""
-        return [(str(self[name].label), text) for name, text in self.given()]
+        return [(str(self[name].label), text) for name, text in self.given() if name != without]
 
     def named(self) -> QuerySet[Organization]:
         """Organizations that may be chosen by name."""

@@ -39,6 +39,7 @@ class EventChangeList(ChangeList):
         """What actions choose their events from: all that the user may see. The page itself is get_results'."""
         self.form = form_of(request)
         self.asked = self.form.asked()
+        self.filters_shown = self.form.shown(without="q")
         self.has_filters = True
         self.filter_specs: list[Any] = []
         names = [name for name in self.form.fields if request.GET.get(name)]

@@ -57,7 +57,7 @@ class AuditEventAdmin(EventCells, ModelAdmin):
             {
                 "fields": [
                     *("exact_time", "what", "full_organization", "full_digest", "name"),
-                    *("exact_size", "backend", "location", "skipped"),
+                    *("exact_size", "backend", "location", "was_skipped"),
                 ]
             },
         ),

@@ -105,6 +105,22 @@ def test_nothing_can_be_deleted_by_an_action_not_even_when_posted(viewer: Client
     assert AuditEvent.objects.count() == 1
 
 
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"skipped": True}, "yes"),
+        ({}, "no"),
+        ({"action": Action.DOWNLOADED}, "-"),
+        ({"action": "CASUserSignedIn"}, "-"),
+    ],
+)
+def test_only_uploads_are_skipped_or_not(admin_client: Client, values: dict[str, Any], word: str) -> None:
+    page = admin_client.get(page_of(make_row(**values))).content.decode()
+    found = re.search(r'class="form-row field-was_skipped">.*?<div class="readonly">([^<]*)</div>', page, re.DOTALL)
+    assert found
+    assert found[1] == word
+
+
 def test_detail_offers_no_way_to_save_or_delete(admin_client: Client) -> None:
     page = admin_client.get(page_of(make_row())).content.decode()
     assert 'name="_save"' not in page

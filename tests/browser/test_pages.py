@@ -5,10 +5,14 @@ from typing import Literal
 
 import pytest
 from django.urls import reverse
+from playwright.sync_api import expect
 
+from audit.admin import event_columns
+from audit.models import State
 from tests.browser.conftest import Open
 from tests.browser.visiting import Watched
 from tests.browser.world import World
+from tests.factories import make_row
 
 SCHEMES: list[Literal["light", "dark"]] = ["light", "dark"]
 SIZES = {"laptop": (1280, 800), "phone": (390, 844)}
@@ -68,6 +72,34 @@ def look_at(watched: Watched, name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_sound(watched: Watched, world: World, name: str) -> None:
     verify(watched, PAGES[name](world), name)
+
+
+@pytest.mark.parametrize(("size", "columns"), [("laptop", []), ("phone", []), ("phone", list(event_columns.COLUMNS))])
+def test_events_are_not_cut(watched: Watched, world: World, size: str, columns: list[str]) -> None:
+    make_row(State.PUBLISHED, action="CASThingThatSomebodyElseDidToIt", size_bytes=900 * 2**20)
+    width, height = SIZES[size]
+    watched.page.set_viewport_size({"width": width, "height": height})
+    watched.visit(PAGES["events"](world))
+    if columns:
+        watched.page.get_by_text("Columns").click()
+        for name in columns:
+            watched.page.locator(f".cas-columns [value={name}]").check()
+        watched.page.get_by_role("button", name="Show these").click()
+        watched.page.locator("#result_list .field-message_id").first.wait_for()
+    wanted, there_is = watched.page.locator(".results").evaluate("each => [each.scrollWidth, each.clientWidth]")
+    assert wanted <= there_is
+    for name in columns or event_columns.DEFAULT:
+        assert watched.page.locator(f"#result_list td.field-{name}").first.evaluate("each => each.offsetWidth") > 0
+
+
+def test_filters_stay_closed_and_say_what_they_are(watched: Watched, world: World) -> None:
+    watched.visit(reverse("admin:audit_auditevent_changelist", query={"organization": "aurora", "action": "uploaded"}))
+    expect(watched.page.locator(".cas-filters summary")).to_have_text(
+        "Filters (2): organization aurora, action uploaded"
+    )
+    expect(watched.page.locator("#id_location")).to_be_hidden()
+    watched.visit(reverse("admin:audit_auditevent_changelist", query={"min_size": "large"}))
+    expect(watched.page.get_by_text("Not a size such as")).to_be_visible()
 
 
 def test_question_before_a_replay_is_sound(watched: Watched, world: World) -> None:
