@@ -15,14 +15,38 @@ SHOWN = 10
 
 @dataclass(slots=True)
 class ArtifactUse:
-    """What the events that were looked at say of one artifact. Its name is the newest one."""
+    """What the events that were looked at say of one artifact."""
 
     digest: str
-    file_name: str
+    upload_name: str = ""  # the newest
+    download_name: str = ""  # the same; whoever downloads chooses it
     downloads: int = 0
     uploads: int = 0
     skipped_uploads: int = 0
-    moved_bytes: int = 0
+    uploaded_bytes: int = 0
+    downloaded_bytes: int = 0
+
+    @property
+    def file_name(self) -> str:
+        return self.upload_name or self.download_name
+
+    @property
+    def moved_bytes(self) -> int:
+        return self.uploaded_bytes + self.downloaded_bytes
+
+    def add(self, kind: Kind, file_name: str, size: int) -> None:
+        """Count an event that is older than those before."""
+        if kind == Kind.DOWNLOADED:
+            self.download_name = self.download_name or file_name
+            self.downloads += 1
+            self.downloaded_bytes += size
+            return
+        self.upload_name = self.upload_name or file_name
+        if kind == Kind.DEDUPLICATED:
+            self.skipped_uploads += 1
+        else:
+            self.uploads += 1
+            self.uploaded_bytes += size
 
 
 class TopArtifacts(NamedTuple):
@@ -42,19 +66,8 @@ def top_artifacts(organization: UUID, period: Period) -> TopArtifacts:
     rows = list(events.values_list("action", "digest", "file_name", "size_bytes", "skipped")[: LOOKED_AT + 1])
     uses: dict[str, ArtifactUse] = {}
     for action, digest, file_name, size, skipped in rows[:LOOKED_AT]:
-        kind = kind_of(action, is_skipped=skipped)
-        if not kind:
-            continue
-        use = uses.setdefault(digest, ArtifactUse(digest, file_name))
-        use.file_name = use.file_name or file_name
-        if kind == Kind.DEDUPLICATED:
-            use.skipped_uploads += 1
-            continue
-        if kind == Kind.DOWNLOADED:
-            use.downloads += 1
-        else:
-            use.uploads += 1
-        use.moved_bytes += size
+        if kind := kind_of(action, is_skipped=skipped):
+            uses.setdefault(digest, ArtifactUse(digest)).add(kind, file_name, size)
     return TopArtifacts(
         _first(uses, lambda use: use.downloads),
         _first(uses, lambda use: use.moved_bytes),

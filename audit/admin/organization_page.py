@@ -57,8 +57,8 @@ def context(request: HttpRequest, organization: Organization) -> dict[str, Any]:
     if sees_events:
         found["top"] = organization_events.top_artifacts(organization.pk, period)
         found["top_tables"] = [
-            ("Most downloaded", _with_links(found["top"].by_downloads, organization.pk)),
-            ("Most bytes", _with_links(found["top"].by_bytes, organization.pk)),
+            ("Most downloaded", "down", _rows(found["top"].by_downloads, "downloaded_bytes", organization.pk)),
+            ("Most bytes", "up and down", _rows(found["top"].by_bytes, "moved_bytes", organization.pk)),
         ]
         found["recent"] = [_recent(event) for event in organization_events.recent_events(organization.pk)]
         found["events_url"] = events_url(organization.pk)
@@ -118,8 +118,9 @@ def _locations(
     return bar_chart("Locations", bars, heading="Location")
 
 
-def _with_links(uses: Sequence[ArtifactUse], organization: UUID) -> list[tuple[ArtifactUse, str, str]]:
-    return [(use, events_url(organization, digest=use.digest), format_size(shown(use.moved_bytes))) for use in uses]
+def _rows(uses: Sequence[ArtifactUse], measure: str, organization: UUID) -> list[tuple[ArtifactUse, str, int]]:
+    """Each with where its events are, and how many bytes are shown."""
+    return [(use, events_url(organization, digest=use.digest), shown(getattr(use, measure))) for use in uses]
 
 
 def _recent(event: AuditEvent) -> Recent:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import uuid
 from typing import Any
 
@@ -191,6 +192,32 @@ def test_top_artifacts_come_in_two_orders(everyone: Client) -> None:
     top = everyone.get(page_of(IDLE)).context["top"]
     assert [use.file_name for use in top.by_downloads] == ["often.txt", "large.txt"]
     assert [use.file_name for use in top.by_bytes] == ["large.txt", "often.txt"]
+
+
+def test_most_downloaded_shows_the_bytes_that_were_downloaded(everyone: Client) -> None:
+    make_row(State.LOCAL, org_id=IDLE, size_bytes=2000)
+    make_row(State.LOCAL, org_id=IDLE, size_bytes=2000, action=Action.DOWNLOADED)
+    page = everyone.get(page_of(IDLE)).content.decode()
+    assert re.findall(r'title="(\d+ bytes [^"]+)">([^<]+)<', page) == [
+        ("2000 bytes down", "2.0 KiB"),
+        ("4000 bytes up and down", "3.9 KiB"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("events", "name"),
+    [
+        ([("up", "first.bin"), ("up", "second.bin"), ("down", "hi there.txt")], "second.bin"),
+        ([("up", "first.bin"), ("again", "again.bin"), ("down", "hi there.txt")], "again.bin"),
+        ([("up", ""), ("down", "first.txt"), ("down", "second.txt")], "second.txt"),
+    ],
+)
+def test_artifact_is_named_by_its_uploads_first(everyone: Client, events: list[tuple[str, str]], name: str) -> None:
+    for way, file_name in events:
+        action = Action.DOWNLOADED if way == "down" else Action.UPLOADED
+        make_row(State.LOCAL, org_id=IDLE, action=action, skipped=way == "again", file_name=file_name)
+    (use,) = everyone.get(page_of(IDLE)).context["top"].by_downloads
+    assert use.file_name == name
 
 
 def test_organization_that_sealing_has_not_met_yet_has_a_page(everyone: Client) -> None:
