@@ -24,6 +24,7 @@ _TIME = re.compile(
     r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d([.]\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)?)?",  # RFC 3339, a date, no offset: UTC
     re.ASCII,
 )
+_LOST_PLUS = re.compile(r":[\d.]+ \d\d:\d\d$", re.ASCII)  # a URL's "+" is a space
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
 _WHOLE = 64  # hex digits of a SHA-256
 
@@ -49,7 +50,8 @@ WORDS = {
 def parse_time(text: str) -> datetime:
     """RFC 3339, or a date, which is its first moment; UTC unless it says otherwise."""
     if _TIME.fullmatch(text) is None:
-        raise ValueError("Not a time such as 2026-11-24T08:00:00Z ('+' is written %2B in URLs).")
+        hint = " In URLs, '+' is written %2B." if _LOST_PLUS.search(text) else ""
+        raise ValueError(f"Not a time such as 2026-11-24T08:00:00Z.{hint}")
     try:
         time = datetime.fromisoformat(text.upper())
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)

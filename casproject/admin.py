@@ -4,7 +4,7 @@ The pages of artifacts, which belong to nobody, say what the trail knows: whose 
 files of the trail's pages are sent as downloads are: in one of the places that transfers have.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import wraps
 from typing import Any
@@ -23,11 +23,12 @@ from artifacts.admission import TRANSFERS
 from artifacts.api_errors import RETRY_AFTER
 from artifacts.exceptions import Busy
 from artifacts.models import Artifact, Location, ResumableUpload, Scrub
-from audit import access
+from audit import access, organizations
 from audit.admin.events import AuditEventAdmin
 from audit.admin.organizations import OrganizationAdmin
 from audit.models import AuditEvent, Organization
 from casproject import artifact_history
+from common.organization_ids import parse_organization
 
 
 class Limited:
@@ -99,6 +100,26 @@ class UploadPages(Limited, ResumableUploadAdmin):
 
     def of_organizations(self, organizations: frozenset[UUID]) -> Q:
         return Q(org_id__in=[str(organization) for organization in organizations])
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        changelist = super().get_changelist_instance(request)
+        _name_organizations(changelist.result_list)
+        return changelist
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> ResumableUpload | None:
+        upload = super().get_object(request, object_id, from_field)
+        if upload is not None:
+            _name_organizations([upload])
+        return upload
+
+
+def _name_organizations(uploads: Iterable[ResumableUpload]) -> None:
+    """Give each upload the name of its organization, by one query."""
+    owners = [(upload, parse_organization(upload.org_id)) for upload in uploads]
+    names = organizations.names_of(owner for _, owner in owners)
+    for upload, owner in owners:
+        if owner in names:
+            upload.organization_name = names[owner]  # type: ignore[attr-defined]
 
 
 Send = Callable[..., HttpResponseBase]

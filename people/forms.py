@@ -25,7 +25,7 @@ class SignInForm(AdminAuthenticationForm):
     error_messages = {
         **AdminAuthenticationForm.error_messages,
         "invalid_login": "Please enter the correct %(username)s and password for a staff account, and the one-time "
-        "code if you use one. Note that both fields may be case-sensitive.",
+        "code if you use one. Note that name and password may be case-sensitive.",
         "locked": "Too many attempts. Try again in %(minutes)s.",
     }
 

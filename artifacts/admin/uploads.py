@@ -1,13 +1,16 @@
 """Resumable uploads, which administrators can look at and give up."""
 
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.utils.html import format_html
 
 from artifacts import resumable
-from artifacts.admin.cells import LocationFilter
+from artifacts.admin.cells import LocationFilter, exact
 from artifacts.exceptions import ArtifactError
 from artifacts.models import ResumableUpload
 from artifacts.signals import person_acted
@@ -22,7 +25,7 @@ else:
 @admin.register(ResumableUpload)
 class ResumableUploadAdmin(UploadModelAdmin):
     records_itself = True  # when it is known that an upload is gone: Django records before it deletes
-    list_display = ["id", "file_name", "progress", "location", "org_id", "created_at", "expires_at"]
+    list_display = ["created", "name", "progress", "location", "organization", "expires"]
     list_filter = [("location", LocationFilter)]
     list_select_related = ["location"]
     search_fields = ["file_name"]
@@ -30,8 +33,8 @@ class ResumableUploadAdmin(UploadModelAdmin):
     list_per_page = 20  # the storage is asked about each
     show_facets = admin.ShowFacets.NEVER
     fields = [
-        *("id", "file_name", "progress", "exact_progress", "location", "org_id"),
-        *("digest", "result", "created_at", "expires_at"),
+        *("id", "name", "progress", "exact_progress", "location", "organization", "org_id"),
+        *("digest", "result", "exact_created", "exact_expires"),
     ]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -70,6 +73,35 @@ class ResumableUploadAdmin(UploadModelAdmin):
         """Django's, but not to say that all were deleted when some stay."""
         if level != messages.SUCCESS or not getattr(request, "some_stay", False):
             super().message_user(request, message, level, extra_tags, fail_silently)
+
+    @admin.display(description="created (UTC)", ordering="created_at")
+    def created(self, upload: ResumableUpload) -> str:
+        return f"{upload.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="expires (UTC)", ordering="expires_at")
+    def expires(self, upload: ResumableUpload) -> str:
+        return f"{upload.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="file name", ordering="file_name")
+    def name(self, upload: ResumableUpload) -> str:
+        return render_to_string("admin/cells/file_name.html", {"name": upload.file_name})
+
+    @admin.display(description="organization", ordering="org_id")
+    def organization(self, upload: ResumableUpload) -> str:
+        """Its name, if whoever knows names gave the row one (casproject/admin.py)."""
+        if name := getattr(upload, "organization_name", ""):
+            return render_to_string("admin/cells/file_name.html", {"name": name})
+        if not upload.org_id:
+            return "-"
+        return format_html('<code title="{}">{}…</code>', upload.org_id, upload.org_id[:8])
+
+    @admin.display(description="created")
+    def exact_created(self, upload: ResumableUpload) -> str:
+        return exact(upload.created_at)
+
+    @admin.display(description="expires")
+    def exact_expires(self, upload: ResumableUpload) -> str:
+        return exact(upload.expires_at)
 
     @admin.display(description="progress")
     def progress(self, upload: ResumableUpload) -> str:

@@ -18,6 +18,7 @@ STALE = timedelta(minutes=3)  # since NATS was asked
 
 GOOD, DOUBTFUL, BAD = "good", "doubtful", "bad"
 _MOST_WORKERS = 20
+_KEY_LENGTH = 56  # of a server's public key, which NATS tells of a server without a name
 
 
 class Line(NamedTuple):
@@ -66,7 +67,7 @@ def _stream() -> list[Line]:
     state = StreamState(**(report.description or {}))
     limit = f" of {format_size(state.max_bytes)}" if state.max_bytes > 0 else ""
     detail = f"{state.name}: {format_size(state.bytes)}{limit}, last sequence {state.last_sequence:,}, "
-    detail += f"led by {state.leader}, {asked}"
+    detail += f"led by {state.leader}, {asked}" if len(state.leader) < _KEY_LENGTH else asked
     is_stale = timezone.now() - report.reported_at > STALE
     level = DOUBTFUL if is_stale or state.is_nearly_full else GOOD
     words = " (nearly full)" if state.is_nearly_full else ""

@@ -69,7 +69,11 @@ def _figures(period: Period, now: Usage, before: Usage, *, has_links: bool) -> l
             _change(now.saved_bytes, before.saved_bytes),
             action="deduplicated",
         ),
-        figure("Dedup ratio", percent(now.dedup_ratio), f"{percent(before.dedup_ratio)} in the period before"),
+        figure(
+            "Dedup ratio",
+            percent(now.dedup_ratio),
+            f"{'none' if before.dedup_ratio is None else percent(before.dedup_ratio)} in the period before",
+        ),
         figure("Transfers", f"{now.transfers:,}", _change(now.transfers, before.transfers)),
     ]
 

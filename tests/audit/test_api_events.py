@@ -316,6 +316,13 @@ class TestFilters:
         detail = assert_problem(reader.get(f"{URL}?{query}", headers={"Accept": accept}), 400, "invalid_parameter")
         assert detail.startswith(f"{name}: ")
 
+    def test_a_plus_that_an_address_lost_is_explained_there_alone(self, reader: Client) -> None:
+        def said(query: str) -> str:
+            return assert_problem(reader.get(f"{URL}?{query}"), 400, "invalid_parameter")
+
+        assert "%2B" in said("from=2026-11-24T08:00:00+01:00")
+        assert said("from=yesterday") == "from: Not a time such as 2026-11-24T08:00:00Z."
+
 
 class TestPages:
     def test_every_event_comes_once_though_times_are_the_same(self, reader: Client) -> None:

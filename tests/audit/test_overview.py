@@ -136,6 +136,11 @@ def test_the_page_shows_figures_that_lead_to_their_events(usage: None, log_in: C
     assert counts == [2, 1, 1, 4]
 
 
+def test_a_ratio_of_nothing_before_is_none(usage: None, log_in: Callable[..., Client]) -> None:
+    page = log_in("view_usagetotal").get("/admin/", {"period": "24h"}).content.decode()
+    assert "<span>none in the period before</span>" in page
+
+
 def test_who_is_limited_sees_their_figures(usage: None, log_in: Callable[..., Client]) -> None:
     client = log_in("view_usagetotal", "view_auditevent", sees=[OTHER])
     page = client.get("/admin/", {"period": "24h"}).content.decode()
@@ -244,6 +249,14 @@ def test_all_is_well(with_nats: None) -> None:
     assert found["Last published"].value == "sequence 1,234"
     assert found["Stream"].value == "1,234 messages"
     assert "5.0 MiB of 10.0 MiB" in found["Stream"].detail
+
+
+@pytest.mark.parametrize(
+    ("leader", "words"), [("n1", "led by n1, asked"), ("N" + "A" * 55, "last sequence 1,234, asked")]
+)
+def test_the_leader_is_told_by_its_name_alone(with_nats: None, leader: str, words: str) -> None:
+    report(description={**STATE.plain(), "leader": leader})
+    assert words in lines()["Stream"].detail
 
 
 def test_what_waits_and_what_failed_is_told(with_nats: None) -> None:

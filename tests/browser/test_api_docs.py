@@ -20,6 +20,17 @@ def test_document_is_shown(open_page: Open) -> None:
     watched.verify()
 
 
+def test_document_follows_the_scheme(open_page: Open) -> None:
+    watched = open_page(color_scheme="dark")
+    watched.visit(reverse("api-docs"))
+    background = "getComputedStyle(document.documentElement).backgroundColor"
+    dark = watched.page.evaluate(background)
+    watched.page.emulate_media(color_scheme="light")
+    expect(watched.page.locator("html.dark-mode")).to_have_count(0)
+    assert watched.page.evaluate(background) != dark
+    watched.verify()
+
+
 def test_call_is_tried_out(open_page: Open) -> None:
     watched = open_page()
     watched.visit(reverse("api-docs"))

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,25 @@ class TestLimits:
         uploads = client.get(reverse("admin:artifacts_resumableupload_changelist")).context["cl"].result_list
         assert [upload.org_id for upload in uploads] == [str(ORGANIZATION)]
         assert "theirs" not in client.get(LIST).content.decode()
+
+
+def test_uploads_are_shown_with_utc_and_the_name_of_their_organization(location: Location) -> None:
+    Organization.objects.create(pk=ORGANIZATION, display_name="Acme Rockets")
+    time = datetime(2026, 3, 1, 15, 26, tzinfo=UTC)
+    for organization in (str(ORGANIZATION), str(OTHER), "no UUID", ""):
+        upload = ResumableUpload.objects.create(
+            location=location, org_id=organization, length=1, expires_at=time, result="0" * 64, file_name="a.txt"
+        )
+        ResumableUpload.objects.filter(pk=upload.pk).update(created_at=time)
+    client = log_in("view_resumableupload")
+    page = client.get(reverse("admin:artifacts_resumableupload_changelist")).content.decode()
+    assert page.count("2026-03-01 15:26:00</") == 8
+    assert ">Acme Rockets</bdi>" in page
+    assert f'<code title="{OTHER}">{str(OTHER)[:8]}…</code>' in page
+    upload = ResumableUpload.objects.get(org_id=str(ORGANIZATION))
+    page = client.get(reverse("admin:artifacts_resumableupload_change", args=[upload.pk])).content.decode()
+    assert ">Acme Rockets</bdi>" in page
+    assert "2026-03-01 15:26:00.000000 UTC" in page
 
 
 class TestDownload:

@@ -73,6 +73,11 @@ def test_a_wrong_password_is_in_the_trail_and_never_itself(person: Make, sign_in
     assert "s3cr3t-guess" not in event.payload
 
 
+def test_a_refusal_names_the_fields_that_it_speaks_of(person: Make) -> None:
+    person()
+    assert "Note that name and password may be case-sensitive." in tried(Client(), "ada")
+
+
 @pytest.mark.parametrize("name", ["ada", "nobody"])
 def test_after_some_failures_even_the_right_password_waits(person: Make, name: str) -> None:
     person()
