@@ -56,6 +56,7 @@ class LocationForm(ModelForm):
     )
     options = IndentedJSONField(
         required=False,
+        initial=dict,
         widget=forms.Textarea(attrs=_JSON_AREA),
         help_text=Location._meta.get_field("options").help_text,
     )

@@ -1,17 +1,20 @@
 """Where artifacts are kept, and what is known of each."""
 
+import os
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import models
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from artifacts import credentials
-from artifacts.storage.backends import backend_names, find_backend
+from artifacts.credentials import CredentialsUnreadable
+from artifacts.location_faults import mask
+from artifacts.storage.backends import Backend, backend_names, find_backend
 from artifacts.storage.hosts import HostNotAllowed, check_options
 
 
@@ -23,6 +26,13 @@ def _validate_object(value: object) -> None:
 def _validate_backend(value: str) -> None:
     if value not in backend_names():
         raise ValidationError(f"Unknown backend. Known are: {', '.join(backend_names())}.")
+
+
+def _validate_folder(path: str) -> None:
+    if not Path(path).is_absolute():
+        raise ValidationError({"options": "“location” must be an absolute path."})
+    if not os.path.isdir(path):  # noqa: PTH112  (a Path raises for a folder that it may not look into)
+        raise ValidationError({"options": f"The folder {path} does not exist, or cannot be looked into."})
 
 
 class Location(models.Model):
@@ -84,7 +94,7 @@ class Location(models.Model):
         self.encrypted_credentials = credentials.encrypt(value) if value else ""
 
     def clean(self) -> None:
-        """Name the options that the backend cannot do without."""
+        """Name what of the settings is wrong, as far as that can be told without connecting to anything."""
         try:
             backend = find_backend(self.backend)
         except LookupError:
@@ -93,12 +103,24 @@ class Location(models.Model):
         missing = [option for option in backend.required if not self.options.get(option)]
         if missing:
             raise ValidationError({"options": f"{self.backend} needs: {', '.join(missing)}."})
-        if "location" in backend.required and not Path(str(self.options["location"])).is_absolute():
-            raise ValidationError({"options": "“location” must be an absolute path."})
+        if "location" in backend.required:
+            _validate_folder(str(self.options["location"]))
         try:
             check_options(self.options, resolve=True)
         except HostNotAllowed as error:
             raise ValidationError({"options": f"{error} CAS_STORAGE_HOSTS says which are."}) from error
+        self._check_with(backend)
+
+    def _check_with(self, backend: Backend) -> None:
+        """Raise ValidationError when the backend's storage class does not take options and credentials."""
+        try:
+            secret = self.credentials
+        except (CredentialsUnreadable, ImproperlyConfigured):
+            return  # they are told of wherever they are used, and must not keep anybody from changing the rest
+        try:
+            backend.check({**self.options, **secret})
+        except Exception as error:  # each storage class has its own way of refusing its options
+            raise ValidationError({"options": mask(f"{self.backend} refuses this: {error}", secret)}) from error
 
     def recount(self) -> None:
         """Set what is used to the sum of what is labelled and not missing, in bytes."""

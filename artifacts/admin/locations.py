@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.loader import render_to_string
@@ -15,8 +15,8 @@ from django.utils.html import format_html
 
 from artifacts import location_use
 from artifacts.admin.cells import badge, exact
-from artifacts.credentials import CredentialsUnreadable
 from artifacts.exceptions import ArtifactError
+from artifacts.location_faults import explain
 from artifacts.location_form import LocationForm
 from artifacts.models import Location, Scrub
 from artifacts.signals import person_acted
@@ -31,6 +31,7 @@ else:
 
 
 _USE = ("use", "holds", "last_scrub", "exact_updated")
+_MAKE_A_STORE = {"backend", "options", "new_credentials", "remove_credentials"}
 
 
 @admin.register(Location)
@@ -66,6 +67,13 @@ class LocationAdmin(LocationModelAdmin):
 
     def _may_edit(self, request: HttpRequest, location: Location | None) -> bool:
         return self.has_add_permission(request) if location is None else self.has_change_permission(request, location)
+
+    def save_model(self, request: HttpRequest, obj: Location, form: Any, change: bool) -> None:
+        """Say that new settings are not tried: that would take a network's time within a transaction."""
+        super().save_model(request, obj, form, change)
+        if _MAKE_A_STORE.intersection(form.changed_data):
+            text = f"{obj} was not tried with these settings yet: “Test this location” on its page does that."
+            self.message_user(request, text, messages.WARNING)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Say that artifacts are in the way, without loading them all as the admin otherwise would."""
@@ -153,7 +161,7 @@ class LocationAdmin(LocationModelAdmin):
             probe(open_store(location))
         except (ArtifactError, OSError) as error:
             details = {"works": False}
-            self.message_user(request, f"{location} failed its test. {_explain(error, location)}", messages.ERROR)
+            self.message_user(request, f"{location} failed its test. {explain(error, location)}", messages.ERROR)
         else:
             self.message_user(
                 request, f"{location} works: an artifact was written, read back and deleted.", messages.SUCCESS
@@ -162,28 +170,3 @@ class LocationAdmin(LocationModelAdmin):
         person_acted.send(
             sender=Location, request=request, act="tested", subject=location, org_id=organization, details=details
         )
-
-
-def _explain(error: Exception, location: Location) -> str:
-    """What failed and what the storage says of it, without any credential that it repeats."""
-    text = str(error)
-    if error.__cause__ is not None:
-        text += f" {type(error.__cause__).__name__}: {error.__cause__}".removesuffix(": ")
-    for secret in _strings_in(_readable_credentials(location)):
-        text = text.replace(secret, "…")
-    return text
-
-
-def _readable_credentials(location: Location) -> dict[str, Any]:
-    try:
-        return location.credentials
-    except (CredentialsUnreadable, ImproperlyConfigured):
-        return {}  # then no storage can have repeated them either
-
-
-def _strings_in(value: object) -> list[str]:
-    if isinstance(value, dict):
-        return [text for member in value.values() for text in _strings_in(member)]
-    if isinstance(value, list):
-        return [text for member in value for text in _strings_in(member)]
-    return [value] if isinstance(value, str) and value else []

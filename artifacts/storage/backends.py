@@ -36,17 +36,25 @@ class Backend:
 
     def make_store(self, options: Mapping[str, Any]) -> Store:
         """A store over a new storage instance; raises whatever the storage class raises."""
-        storage_class = import_string(self.storage_class)
-        names = [f"{base.__module__}.{base.__qualname__}" for base in storage_class.__mro__]
-        store_class = import_string(next((_STORES[name] for name in names if name in _STORES), _GENERIC))
-        theirs = {name: value for name, value in {**self.defaults, **options}.items() if name not in _PATIENCE}
-        storage = storage_class(**theirs)
+        store_class, storage = self._prepare(options)
         if not issubclass(store_class, ObjectStore):
-            if ours := _PATIENCE.keys() & options.keys():
-                raise ImproperlyConfigured(f"{self.storage_class} has no {', '.join(sorted(ours))}.")
             return cast(Store, store_class(storage))
         patience = Patience(**{ours: options[name] for name, ours in _PATIENCE.items() if name in options})
         return cast(Store, store_class(storage, patience))
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Raise whatever the storage class raises of options that it does not take; it connects to nothing."""
+        self._prepare(options)
+
+    def _prepare(self, options: Mapping[str, Any]) -> tuple[Any, Any]:
+        """The class of the store, and the storage that it is over."""
+        storage_class = import_string(self.storage_class)
+        names = [f"{base.__module__}.{base.__qualname__}" for base in storage_class.__mro__]
+        store_class = import_string(next((_STORES[name] for name in names if name in _STORES), _GENERIC))
+        if not issubclass(store_class, ObjectStore) and (ours := _PATIENCE.keys() & options.keys()):
+            raise ImproperlyConfigured(f"{self.storage_class} has no {', '.join(sorted(ours))}.")
+        theirs = {name: value for name, value in {**self.defaults, **options}.items() if name not in _PATIENCE}
+        return store_class, storage_class(**theirs)
 
 
 _BUILT_IN = {

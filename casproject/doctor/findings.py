@@ -72,5 +72,5 @@ def attempt(trial: Trial, seconds: float) -> list[Finding]:
 
 
 def _told(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).removesuffix(".")  # a remedy follows after one
     return redact(f"{type(error).__name__}: {text}" if text else type(error).__name__)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 
 from artifacts.credentials import CredentialsUnreadable
+from artifacts.exceptions import ArtifactError
+from artifacts.location_faults import explain
 from artifacts.models import Location
 from artifacts.storage import open_store
 from artifacts.storage.probe import probe
@@ -37,7 +39,11 @@ def _examine(location: Location) -> Iterator[Finding]:
         yield fail(part, "no key decrypts its credentials", "Put the key that did back into CAS_CREDENTIAL_KEYS.")
         return
     started = time.monotonic()
-    probe(open_store(location))
+    try:
+        probe(open_store(location))
+    except ArtifactError as error:
+        yield fail(part, explain(error, location).removesuffix("."), REMEDY)
+        return
     yield ok(part, f"written, read and deleted in {(time.monotonic() - started) * 1000:.0f} ms")
     if location.backend == "FILESYSTEM":
         yield free_space(part, location.options["location"])

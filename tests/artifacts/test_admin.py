@@ -82,6 +82,7 @@ def admin_client() -> Client:
 @pytest.fixture
 def secured(location: Location) -> Location:
     """A location that has credentials."""
+    location.backend, location.options = "AWS-S3", {"bucket_name": "b"}
     location.credentials = {"secret_key": SECRET}
     location.save()
     return location
@@ -184,6 +185,46 @@ def test_wrong_options_are_an_error_of_the_form(admin_client: Client, options: s
     assert not Location.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"options": '{"location": "/nonexistent/xx"}'}, "The folder /nonexistent/xx does not exist"),
+        ({"options": '{"location": "/etc/hostname"}'}, "The folder /etc/hostname does not exist"),
+        ({"options": '{"location": "/srv", "colour": 1}'}, "unexpected keyword argument 'colour'"),
+        ({"options": '{"location": "/srv", "read_timeout": 1}'}, "has no read_timeout"),
+        ({"backend": "AWS-S3", "options": '{"bucket_name": "b", "foo": 1}'}, "Invalid setting 'foo'"),
+        ({"backend": "AzureBlob", "options": '{"azure_container": "b", "foo": 1}'}, "Invalid setting 'foo'"),
+        ({"backend": "GCS", "options": '{"bucket_name": "b", "foo": 1}'}, "Invalid setting 'foo'"),
+    ],
+)
+def test_what_the_storage_does_not_take_is_an_error_of_the_form(
+    admin_client: Client, values: dict[str, str], complaint: str
+) -> None:
+    assert complaint in str(errors(admin_client.post(ADD, form(**values)))["options"].as_data())
+    assert not Location.objects.exists()
+
+
+def test_credentials_that_the_storage_does_not_take_are_named_and_not_repeated(admin_client: Client) -> None:
+    entered = json.dumps({"access_key": SECRET, "session_profile": "p"})
+    values = form(backend="AWS-S3", options='{"bucket_name": "b"}', new_credentials=entered)
+    answer = admin_client.post(ADD, values)
+    assert "should not be provided with" in str(errors(answer)["options"])
+    assert SECRET not in answer.content.decode()
+
+
+def test_new_settings_are_said_to_be_untried(admin_client: Client, location: Location) -> None:
+    def said(**values: str) -> str:
+        answer = admin_client.post(page_of(location), form(location, **values), follow=True)
+        return " ".join(str(message) for message in answer.context["messages"])
+
+    assert "Test this location" not in said(quota_bytes="5GB")
+    assert "FILESYSTEM/default was not tried with these settings yet" in said(options='{"location": "/srv"}')
+
+
+def test_an_empty_form_has_empty_options(admin_client: Client) -> None:
+    assert admin_client.get(ADD).context["adminform"].form["options"].value() == "{}"
+
+
 def test_options_that_are_no_json_come_back_as_typed(admin_client: Client) -> None:
     answer = admin_client.post(ADD, form(options='{"location": '))
     assert answer.context["adminform"].form["options"].value() == '{"location": '
@@ -205,7 +246,8 @@ def test_renaming_warns_once_there_are_artifacts(admin_client: Client, location:
 
 
 def test_credentials_are_encrypted_in_the_database(admin_client: Client) -> None:
-    admin_client.post(ADD, form(new_credentials=json.dumps({"secret_key": SECRET})))
+    bucket = form(backend="AWS-S3", options='{"bucket_name": "b"}')
+    admin_client.post(ADD, {**bucket, "new_credentials": json.dumps({"secret_key": SECRET})})
     location = Location.objects.get()
     assert location.credentials == {"secret_key": SECRET}
     with connection.cursor() as cursor:
@@ -269,9 +311,9 @@ def test_blank_keeps_credentials(admin_client: Client, secured: Location) -> Non
 
 
 def test_new_credentials_replace_the_old(admin_client: Client, secured: Location) -> None:
-    admin_client.post(page_of(secured), form(secured, new_credentials='{"token": "t"}'))
+    admin_client.post(page_of(secured), form(secured, new_credentials='{"security_token": "t"}'))
     secured.refresh_from_db()
-    assert secured.credentials == {"token": "t"}
+    assert secured.credentials == {"security_token": "t"}
 
 
 def test_credentials_are_removed_when_asked(admin_client: Client, secured: Location) -> None:
@@ -358,6 +400,14 @@ def test_a_failed_test_does_not_repeat_credentials(admin_client: Client, locatio
     assert kind == "error"
     assert "Invalid endpoint: …" in text
     assert SECRET not in text
+
+
+def test_what_is_too_short_for_a_secret_stays_in_the_text(admin_client: Client, location: Location) -> None:
+    location.credentials = {"secret_key": "a"}
+    location.save()
+    _, text = try_out(admin_client, location)
+    assert "The location's settings are wrong." in text
+    assert "unexpected keyword argument 'secret_key'" in text
 
 
 @pytest.mark.parametrize("keys", [[], ["x" * 43 + "="]])

@@ -62,6 +62,12 @@ class TestReport:
     def test_no_location_is_sound(self) -> None:
         assert verify_as_json() == (0, [])
 
+    def test_what_the_storage_refuses_of_its_settings_is_named(self, location: Location) -> None:
+        Location.objects.update(options={**location.options, "colour": 1})
+        status, text = verify()
+        assert status == 2
+        assert "unexpected keyword argument 'colour'" in text
+
     def test_damage_is_listed_with_status_1(self, location: Location) -> None:
         put(location, b"first")
         path_of(location, b"first").write_bytes(b"x")

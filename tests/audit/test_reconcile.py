@@ -214,6 +214,13 @@ def test_storage_that_fails_is_said_and_the_others_are_compared(
     assert "FILESYSTEM/broken" in summary["errors"][0]
 
 
+def test_storage_that_refuses_its_settings_is_said_with_what_it_refuses(settings: Settings, db: None) -> None:
+    settings.NATS_URL = ""
+    Location.objects.create(name="broken", backend="FILESYSTEM", options={"location": "/srv", "colour": 1})
+    _, summary = reconcile(status=2)
+    assert "unexpected keyword argument 'colour'" in summary["errors"][0]
+
+
 @pytest.mark.parametrize("away", ["nats", "stream"])
 def test_stream_that_cannot_be_read_is_said(server: NatsServer, settings: Settings, away: str) -> None:
     if away == "nats":

@@ -94,6 +94,15 @@ def test_whole_installation_is_well(data_dir: Path, nats: NatsServer) -> None:
     assert list(folder.rglob("*")) == [path for path in folder.rglob("*") if path.is_dir()]  # the probe is gone
 
 
+def test_location_of_wrong_settings_is_told_with_what_is_wrong(data_dir: Path) -> None:
+    code = "from artifacts.models import *; Location.objects.create(name='x', backend='AWS-S3', options={'foo': 1})"
+    manage(data_dir, "shell", "--no-imports", "--command", code)
+    lines = manage(data_dir, "doctor").stdout.splitlines()
+    (line,) = [line for line in lines if "location AWS-S3/x" in line]
+    assert "wrong. ImproperlyConfigured: Invalid setting 'foo' for S3Storage. “Test" in line
+    assert "StorageError" not in line
+
+
 def test_lines_are_for_people_and_hold_no_secret(data_dir: Path) -> None:
     done = manage(
         data_dir,

@@ -47,13 +47,13 @@ class Command(BaseCommand):
             proof_of_possession=options.get("proof_of_possession", False),
         )
         try:
+            location.clean_fields()
+            if folder is not None:
+                Path(folder).mkdir(parents=True, exist_ok=True)
             location.full_clean()
         except ValidationError as error:
             raise CommandError("; ".join(error.messages)) from error
-        if folder is not None:
-            try:
-                Path(folder).mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise CommandError(f"{folder} cannot be made: {error.strerror}.") from error
+        except OSError as error:
+            raise CommandError(f"{folder} cannot be made: {error.strerror}.") from error
         location.save()
         self.stdout.write(f"Created location {location}.")

@@ -10,6 +10,7 @@ import django.db
 from django.core.management.base import CommandError
 
 from artifacts.exceptions import StorageError
+from artifacts.location_faults import explain
 from artifacts.management.arguments import byte_size
 from artifacts.management.scrub_progress import Progress, Report
 from artifacts.models import Location
@@ -67,7 +68,7 @@ def _scrub_all(locations: Sequence[Location], limit: RateLimit, *, restart: bool
             except Stopped:
                 return reports, True
             except (StorageError, ScrubRunning, LeaseLost) as error:
-                report.error = str(error)
+                report.error = explain(error, location)
     return reports, False
 
 

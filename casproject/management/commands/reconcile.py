@@ -14,6 +14,7 @@ from django.core.management.base import CommandError
 
 from artifacts import reconciling as storage
 from artifacts.exceptions import StorageError
+from artifacts.location_faults import explain
 from artifacts.models import Location
 from audit import reconciling as trail
 from audit.consumer import StreamError
@@ -92,7 +93,7 @@ class Command(StatusCommand):
                 for difference in storage.differences(location, uploaded, check=self._check):
                     self._tell(difference.kind, digest=str(difference.digest), location=where)
             except StorageError as error:
-                self._failures.append(f"{where}: {error}")
+                self._failures.append(f"{where}: {explain(error, location)}")
 
     def _check(self) -> None:
         if self._stopping():
