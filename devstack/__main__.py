@@ -47,9 +47,12 @@ def prepare_database(stack: Stack) -> None:
     call_command("migrate", verbosity=0)
     from django.contrib.auth.models import User  # noqa: PLC0415  (needs the apps loaded)
 
+    from artifacts.models import Location  # noqa: PLC0415  (as above)
+
     if not User.objects.filter(username=ADMIN).exists():
         User.objects.create_superuser(ADMIN, password=os.environ["CAS_ADMIN_PASSWORD"])
-    call_command("create_location", "default", folder=str(stack.data_dir / "artifacts"), stdout=StringIO())
+    if not Location.objects.filter(backend="FILESYSTEM", name="default").exists():
+        call_command("create_location", "default", folder=str(stack.data_dir / "artifacts"), stdout=StringIO())
 
 
 def commands(stack: Stack) -> dict[str, str]:

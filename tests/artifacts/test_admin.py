@@ -200,7 +200,7 @@ def test_wrong_options_are_an_error_of_the_form(admin_client: Client, options: s
 def test_what_the_storage_does_not_take_is_an_error_of_the_form(
     admin_client: Client, values: dict[str, str], complaint: str
 ) -> None:
-    assert complaint in str(errors(admin_client.post(ADD, form(**values)))["options"].as_data())
+    assert complaint in str(errors(admin_client.post(ADD, {**form(), **values}))["options"].as_data())
     assert not Location.objects.exists()
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
@@ -35,6 +36,11 @@ def run(*arguments: str) -> str:
     out = io.StringIO()
     call_command(*arguments, stdout=out, stderr=io.StringIO())
     return out.getvalue()
+
+
+def row() -> dict[str, Any]:
+    """What is stored of the only location."""
+    return dict(Location.objects.values().get())
 
 
 class TestMakeKeys:
@@ -174,10 +180,88 @@ class TestCreateLocation:
         assert folder.is_dir()
         assert Location.objects.get().options == {"location": str(folder)}
 
-    def test_second_time_nothing_happens(self, tmp_path: Path) -> None:
-        run("create_location", "main", "--folder", str(tmp_path / "a"))
-        assert "exists" in run("create_location", "main", "--folder", str(tmp_path / "b"))
-        assert Location.objects.get().options == {"location": str(tmp_path / "a")}
+    @pytest.mark.parametrize("again", [[], ["--quota", "500GB"], ["--organization", str(ORGANIZATION).upper()]])
+    def test_second_time_nothing_happens(self, tmp_path: Path, again: list[str]) -> None:
+        command = ["create_location", "main", "--folder", str(tmp_path)]
+        run(*command, "--quota", "500GB", "--organization", str(ORGANIZATION), "--proof-of-possession")
+        before = row()
+        assert run(*command, *again) == "Location FILESYSTEM/main exists.\n"
+        assert row() == before
+
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [
+            (["--quota", "1GB"], "quota_bytes"),
+            (["--folder", "/srv"], "options"),
+            (["--organization", str(ORGANIZATION)], "organization"),
+            (["--no-proof-of-possession"], "proof_of_possession"),
+            (["--quota", "1GB", "--folder", "/srv"], "options, quota_bytes"),
+        ],
+    )
+    def test_what_an_existing_one_has_otherwise_is_named_and_changed_when_asked(
+        self, tmp_path: Path, arguments: list[str], named: str
+    ) -> None:
+        run("create_location", "main", "--folder", str(tmp_path), "--proof-of-possession")
+        before = row()
+        with pytest.raises(CommandError, match=f"differs in: {named}. --update"):
+            run("create_location", "main", *arguments)
+        assert row() == before
+        assert run("create_location", "main", *arguments, "--update") == "Changed location FILESYSTEM/main.\n"
+        after = row()
+        assert {name for name in before if before[name] != after[name]} == {*named.split(", "), "updated_at"}
+        assert "exists" in run("create_location", "main", *arguments)
+
+    def test_credentials_come_from_a_file_or_standard_input(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "secret.json").write_text('{"access_key": "AKIA123", "secret_key": "hunter2"}')
+        command = ["create_location", "s3", "--backend", "AWS-S3", "--options", '{"bucket_name": "b"}']
+        from_file = [*command, "--credentials-from", str(tmp_path / "secret.json")]
+        run(*from_file)
+        assert Location.objects.get().credentials == {"access_key": "AKIA123", "secret_key": "hunter2"}
+        assert "exists" in run(*from_file)
+        monkeypatch.setattr("sys.stdin", io.StringIO('{"access_key": "AKIA456", "secret_key": "hunter3"}'))
+        with pytest.raises(CommandError, match="differs in: credentials") as caught:
+            run(*command, "--credentials-from", "-")
+        assert "hunter" not in str(caught.value)
+        monkeypatch.setattr("sys.stdin", io.StringIO('{"access_key": "AKIA456", "secret_key": "hunter3"}'))
+        run(*command, "--credentials-from", "-", "--update")
+        assert Location.objects.get().credentials == {"access_key": "AKIA456", "secret_key": "hunter3"}
+
+    def test_credentials_of_a_lost_key_are_replaced(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        location = Location(name="s3", backend="AWS-S3", options={"bucket_name": "b"})
+        location.credentials = {"secret_key": "hunter2"}
+        location.save()
+        settings.CAS_CREDENTIAL_KEYS = [Fernet.generate_key().decode()]
+        monkeypatch.setattr("sys.stdin", io.StringIO('{"secret_key": "hunter3"}'))
+        run("create_location", "s3", "--backend", "AWS-S3", "--credentials-from", "-", "--update")
+        assert Location.objects.get().credentials == {"secret_key": "hunter3"}
+
+    @pytest.mark.parametrize(
+        ("text", "complaint"),
+        [
+            ("{", "this is no JSON"),
+            ("[]", "must be a JSON object"),
+            ('{"secret": "hunter2"}', "Invalid setting 'secret'"),
+            ('{"endpoint_url": "http://169.254.169.254"}', "not one that may be connected to"),
+        ],
+    )
+    def test_wrong_credentials_are_refused(self, text: str, complaint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+        command = ["create_location", "s3", "--backend", "AWS-S3", "--options", '{"bucket_name": "b"}']
+        with pytest.raises(CommandError, match=complaint):
+            run(*command, "--credentials-from", "-")
+        assert not Location.objects.exists()
+
+    def test_credentials_need_a_key_and_a_file(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        command = ["create_location", "s3", "--backend", "AWS-S3", "--options", '{"bucket_name": "b"}']
+        with pytest.raises(CommandError, match="/nonexistent cannot be read: No such file"):
+            run(*command, "--credentials-from", "/nonexistent")
+        settings.CAS_CREDENTIAL_KEYS = []
+        monkeypatch.setattr("sys.stdin", io.StringIO('{"secret_key": "hunter2"}'))
+        with pytest.raises(CommandError, match="CAS_CREDENTIAL_KEYS is empty"):
+            run(*command, "--credentials-from", "-")
+        assert not Location.objects.exists()
 
     def test_other_backends_take_their_options_as_json(self) -> None:
         command = ["create_location", "s3", "--backend", "AWS-S3", "--options", '{"bucket_name": "b"}']
@@ -192,7 +276,7 @@ class TestCreateLocation:
             (["--backend", "FTP"], "Unknown backend"),
             (["--backend", "AWS-S3"], "needs: bucket_name"),
             (["--options", "5"], "JSON object"),
-            (["--options", "{"], "invalid"),
+            (["--options", "{"], "this is no JSON"),
             (["--options", "{}", "--organization", "acme"], "valid UUID"),
         ],
     )
