@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -269,6 +270,19 @@ def test_key_is_made_once(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoint-private.pem").stat().st_mode & 0o777 == 0o600
     with pytest.raises(CommandError, match="is not overwritten"):
         call_command("make_checkpoint_key", str(tmp_path))
+
+
+@pytest.mark.parametrize("page", ["operations.md", "trail.md"])
+def test_documented_commands_name_one_key(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = (Path(project.BASE_DIR) / "docs" / page).read_text()
+    made = re.findall(r"^manage.py make_checkpoint_key (\S+)", text, re.MULTILINE)
+    for folder in made:
+        call_command("make_checkpoint_key", str(Path(folder).expanduser()), stdout=io.StringIO(), stderr=io.StringIO())
+    named = re.findall(r"^manage.py verify_trail --public-key (\S+)", text, re.MULTILINE)
+    assert made
+    assert named
+    assert all(Path(key).expanduser().is_file() for key in named)
 
 
 def test_key_that_cannot_be_written_is_said(tmp_path: Path) -> None:
