@@ -102,6 +102,16 @@ def test_curl_recipe_that_fails_leaves_no_token(cas: Cas, run: Run) -> None:
     assert not (cas.folder / "artifact").exists()
 
 
+@pytest.mark.parametrize("page", [PROJECT / "docs" / "clients.md", PROJECT / "clients" / "python" / "README.md"])
+def test_python_sample_stores_and_fetches(cas: Cas, page: Path, content: bytes) -> None:
+    (sample,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    values = [cas.tokens[UPLOADER], cas.tokens[DOWNLOADER]]
+    script = f"uploader_token, downloader_token = {values}\n{sample.replace('https://cas.example.com', cas.url)}"
+    (cas.folder / "sbom.json").write_bytes(content)
+    subprocess.run([sys.executable, "-c", script], env=cas.environment, cwd=cas.folder, check=True)
+    assert (cas.folder / "copy.json").read_bytes() == content
+
+
 def test_the_command_is_installed_from_where_it_is() -> None:
     """No index has it, and whoever registered its name there would be given tokens."""
     for page in [PROJECT / "README.md", *PROJECT.glob("docs/*.md"), *PROJECT.glob("clients/**/*.md")]:
