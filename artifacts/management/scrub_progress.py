@@ -57,6 +57,7 @@ class Report:
         state = "finished" if values["finished"] else "not finished"
         size = format_size(values["checked_bytes"])
         counts = ", ".join(f"{len(values[kind])} {kind}" for kind in ("corrupt", "missing", "unreadable"))
+        counts += f", {values['unlabelled']} unlabelled"
         lines = [f"{self.location}: {state}, {values['checked']} read ({size}), {counts}"]
         lines += [f"  {kind} {digest}" for kind in ("corrupt", "missing") for digest in values[kind]]
         lines += [f"  unreadable {digest} {reason}" for digest, reason in self.unreadable.items()]

@@ -21,7 +21,7 @@ from django.db import OperationalError
 
 from artifacts.exceptions import StorageError
 from artifacts.management import scrub_progress
-from artifacts.models import Location, Scrub
+from artifacts.models import Artifact, Location, Scrub
 from artifacts.scrub_lease import leased
 from artifacts.storage.filesystem import FileSystemStore
 from tests.artifacts.test_scrubbing import label, path_of, put, store
@@ -57,10 +57,17 @@ class TestReport:
         put(location, b"first")
         status, text = verify()
         assert status == 0
-        assert text == "FILESYSTEM/default: finished, 1 read (5 B), 0 corrupt, 0 missing, 0 unreadable\n"
+        expected = "finished, 1 read (5 B), 0 corrupt, 0 missing, 0 unreadable, 0 unlabelled"
+        assert text == f"FILESYSTEM/default: {expected}\n"
 
     def test_no_location_is_sound(self) -> None:
         assert verify_as_json() == (0, [])
+
+    def test_what_the_database_knew_nothing_of_is_counted(self, location: Location) -> None:
+        put(location, b"first")
+        Artifact.objects.all().delete()
+        assert "0 unreadable, 1 unlabelled\n" in verify()[1]
+        assert "0 unreadable, 0 unlabelled\n" in verify()[1]
 
     def test_what_the_storage_refuses_of_its_settings_is_named(self, location: Location) -> None:
         Location.objects.update(options={**location.options, "colour": 1})
