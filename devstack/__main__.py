@@ -88,9 +88,9 @@ Artifact CAS is running. Ctrl-C stops it; its state stays in {stack.data_dir}.
 
 Upload a file, and download it again (these tokens last {TOKEN_HOURS} h; `manage.py mint_token` makes others):
 
-curl -T {readme} {upload} '{artifact}?filename=README.md'
+curl -w '\\n' -T {readme} {upload} '{artifact}?filename=README.md'
 
-curl -o README.copy {download} {artifact}
+curl -o /tmp/README.md {download} {artifact}
 """
 
 

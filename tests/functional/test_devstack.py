@@ -1,5 +1,6 @@
 """The README's commands, on a folder and ports of their own."""
 
+import json
 import os
 import re
 import signal
@@ -7,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -84,8 +86,8 @@ def test_run_prints_what_works_stops_cleanly_and_finds_everything_again(
     readme = (PROJECT / "README.md").read_bytes()
 
     first = devstack.run("bash", "-c", upload)
-    assert '"skipped":false' in first.stdout, first
-    devstack.run("bash", "-c", download.replace("README.copy", str(tmp_path / "copy")))
+    assert first.stdout.endswith('"skipped":false}\n'), first
+    devstack.run("bash", "-c", into(tmp_path / "copy", download))
     assert (tmp_path / "copy").read_bytes() == readme
     wait_until(lambda: len(stream(devstack)) == 2, SECONDS, "both events are in the stream")
     assert_login_works(devstack)
@@ -102,6 +104,35 @@ def test_run_prints_what_works_stops_cleanly_and_finds_everything_again(
     assert '"skipped":true' in second.stdout, second
     wait_until(lambda: len(stream(devstack)) == 3, SECONDS, "the new event follows the old ones")
     assert_trail_verifies_against_the_stream(devstack, tmp_path / "stream")
+
+
+def test_commands_of_the_readme_answer_as_it_says(devstack: DevelopmentStack, tmp_path: Path) -> None:
+    devstack.start()
+    page = (PROJECT / "README.md").read_text().partition("## Upload and download")[2]
+    commands = re.findall(r"```\n(UPLOADER=.*?)```", page, re.DOTALL)[0]
+    commands = commands.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{devstack.port}")
+    commands = into(tmp_path / "copy", commands.replace(".venv/bin/python", str(BIN / "python")))
+    answer, event = (json.loads(sample) for sample in re.findall(r"```json\n(.*?)```", page, re.DOTALL))
+
+    uploaded = json.loads(devstack.run("bash", "-ec", commands).stdout)
+    assert (tmp_path / "copy").read_bytes() == (PROJECT / "Makefile").read_bytes()
+    assert shape(uploaded) == shape(answer)
+    assert (uploaded["file_name"], uploaded["skipped"]) == (answer["file_name"], answer["skipped"])
+
+    wait_until(lambda: len(stream(devstack)) == 2, SECONDS, "both events are in the stream")
+    printed = json.loads(stream(devstack)[0])
+    assert list(printed) == ["sequence", "subject", "id", "event"]
+    assert shape(printed["event"]) == shape(event)
+
+
+def into(path: Path, commands: str) -> str:
+    """The commands, with another file to download to."""
+    return re.sub(r"curl -o \S+", f"curl -o {path}", commands)
+
+
+def shape(value: Any) -> Any:
+    """The keys of an object and of those in it, in order."""
+    return [(name, shape(member)) for name, member in value.items()] if isinstance(value, dict) else None
 
 
 def stream(devstack: DevelopmentStack) -> list[str]:
