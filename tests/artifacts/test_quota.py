@@ -253,6 +253,15 @@ def test_scrub_counts_what_is_missing_found_again_and_unlabelled(location: Locat
     assert used(location) == 8
 
 
+def test_what_an_operator_removed_makes_room_at_the_next_scrub(client: Client, location: Location) -> None:
+    limit(location, 5)
+    assert upload(client, b"12345") == 201
+    path_of(location, b"12345").unlink()
+    assert upload(client, b"abcde") == 507
+    scrub_now(location)
+    assert upload(client, b"abcde") == 201
+
+
 def test_artifact_that_two_find_missing_at_once_is_taken_off_once(location: Location) -> None:
     put(location, b"stays")
     put(location, b"gone")
