@@ -9,7 +9,7 @@ from django.core.exceptions import DisallowedHost, SuspiciousOperation
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
-from artifacts.exceptions import ArtifactError, Busy, InvalidRange, InvalidToken, Unavailable, UploadBusy
+from artifacts.exceptions import ArtifactError, Busy, InvalidRange, InvalidToken, StorageFull, Unavailable, UploadBusy
 from artifacts.signals import problem_answered
 
 logger = logging.getLogger(__name__)
@@ -33,11 +33,19 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     """DRF's hook: the answer for whatever a view raised."""
     status, code, detail, headers = _describe(error)
     problem_answered.send_robust(None, status=status, code=code, is_busy=isinstance(error, Busy))
+    answer = Response(problem(status, code, detail), status, headers=headers, content_type=PROBLEM)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        request = context["request"]
-        shown = None if isinstance(error, Busy) else error  # no fault of ours, and there may be very many
-        logger.error("%s %s: %s %s", request.method, request.path, status, code, exc_info=shown)
-    return Response(problem(status, code, detail), status, headers=headers, content_type=PROBLEM)
+        _log(error, f"{context['request'].method} {context['request'].path}: {status} {code}")
+        answer._has_been_logged = True  # type: ignore[attr-defined]  # else Django says it once more
+    return answer
+
+
+def _log(error: Exception, text: str) -> None:
+    is_full = isinstance(error, StorageFull)
+    if isinstance(error, Busy) or (is_full and error.__cause__ is None):  # a quota, which no storage has found
+        logger.warning("%s", text)  # no fault of ours, and there may be very many
+    else:
+        logger.error("%s", text, exc_info=None if is_full else error)
 
 
 def _describe(error: Exception) -> tuple[int, str, str, dict[str, str]]:

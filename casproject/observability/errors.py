@@ -30,12 +30,7 @@ def begin() -> None:
 
 
 def clean(event: Any, hint: dict[str, Any]) -> Any:
-    """An event without what looks like a secret, and with its request's id; None: it is not sent.
-
-    A server that is busy says so for every client that it refuses, which is news for metrics and not for Sentry.
-    """
-    if event.get("logger") == "artifacts.api_errors" and "exception" not in event:
-        return None
+    """An event without what looks like a secret, and with its request's id."""
     if "request" in event:
         kept = {name: event["request"][name] for name in _OF_REQUESTS if name in event["request"]}
         if "url" in kept:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from django.conf import settings as project_settings
 from django.db import OperationalError, connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from rest_framework import exceptions
 
 from artifacts import services
 from artifacts.api_errors import exception_handler
-from artifacts.exceptions import ArtifactError
+from artifacts.exceptions import ArtifactError, Busy
 from artifacts.models import Location
 from artifacts.tokens import DOWNLOADER, UPLOADER
 from tests.factories import ORGANIZATION, bearer, digest_of, make_token
@@ -192,6 +192,48 @@ def test_full_disk_leaves_nothing(
     assert_problem(answer, 507, "storage_full")
     assert [path for path in root.rglob("*") if path.is_file()] == []
     assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
+
+
+@pytest.mark.parametrize(("what", "level"), [("quota", "WARNING"), ("disk", "ERROR")])
+def test_location_that_is_full_is_one_line_of_the_log(
+    client: Client,
+    location: Location,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    what: str,
+    level: str,
+) -> None:
+    def full(*args: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if what == "quota":
+        Location.objects.update(quota_bytes=1)
+    else:
+        monkeypatch.setattr(os, "write", full)
+    answer = client.put(URL, CONTENT, headers=bearer())
+    assert_problem(answer, 507, "storage_full")
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == (level, f"PUT {URL}: 507 storage_full")
+    assert record.exc_info is None
+
+
+def test_busy_server_says_so_in_one_line_that_is_no_error(rf: RequestFactory, caplog: pytest.LogCaptureFixture) -> None:
+    assert exception_handler(Busy(), {"request": rf.put(URL)}).status_code == 503
+    (record,) = caplog.records
+    assert (record.levelname, record.exc_info) == ("WARNING", None)
+
+
+def test_failure_is_one_line_with_its_traceback(
+    client: Client, location: Location, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "write", fail)
+    assert_problem(client.put(URL, CONTENT, headers=bearer()), 502, "storage_error")
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert record.exc_info
 
 
 def test_database_that_is_away(client: Client, location: Location) -> None:

@@ -43,8 +43,3 @@ def test_event_has_its_requests_id() -> None:
         assert clean(message="x")["tags"] == {"request_id": "0123abcd"}
     finally:
         ORIGIN.reset(token)
-
-
-def test_refusals_of_a_busy_server_are_not_reported() -> None:
-    assert clean(logger="artifacts.api_errors", message="PUT /: 503 unavailable") is None
-    assert clean(logger="artifacts.api_errors", message="GET /: 500", exception={"values": []}) is not None
