@@ -17,7 +17,7 @@ class NatsClient(Client):
     _access: Access | None = None
 
     async def connect_as_configured(
-        self, url: str, error_cb: Callable[[Exception], Awaitable[None]], **options: Any
+        self, url: str, error_cb: Callable[[Exception], Awaitable[None]], connect_timeout: float, **options: Any
     ) -> None:
         """Connect to one of these servers (as NATS_URL has them), trying each; options are those of `connect`.
 
@@ -31,11 +31,11 @@ class NatsClient(Client):
 
         try:
             self._access = nats_access.configured(url)
-            await self._connect_with(self._access, error_cb=note, **options)
+            await self._connect_with(self._access, error_cb=note, connect_timeout=connect_timeout, **options)
         except AccessError as error:
             raise nats.errors.Error(str(error)) from error
         except nats.errors.NoServersError as error:
-            raise (_told(last[0]) if last else error) from error
+            raise (_told(last[0], connect_timeout) if last else error) from error
 
     async def _connect_with(self, access: Access, **options: Any) -> None:
         if access.key is not None:
@@ -70,8 +70,15 @@ class NatsClient(Client):
         return super()._connect_command()
 
 
-def _told(error: Exception) -> Exception:
+def _told(error: Exception, seconds: float) -> Exception:
     """Why the server that was tried last did not let us in, as an error of NATS."""
-    if isinstance(error, nats.errors.Error):
+    if isinstance(error, nats.errors.Error) and not isinstance(error, TimeoutError):
         return error
-    return nats.errors.Error(f"nats: {str(error) or type(error).__name__}")
+    return nats.errors.Error(f"nats: {reason_of(error, seconds)}")
+
+
+def reason_of(error: Exception, seconds: float) -> str:
+    """What is wrong, in words also where that is silence, which was waited for that long."""
+    if isinstance(error, TimeoutError) and error.errno is None:  # else it is the operating system's, which says more
+        return f"the server did not answer in {seconds:g} seconds"
+    return str(error) or type(error).__name__

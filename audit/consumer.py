@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from nats.js.errors import APIError, NotFoundError
 
-from audit.connection import NatsClient
+from audit.connection import NatsClient, reason_of
 from audit.names import STREAM
 
 BATCH = 256
@@ -203,7 +203,7 @@ class _Link:
                 CONNECT_TIMEOUT * 3,
             )
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            raise Unreachable(f"NATS: {str(error) or type(error).__name__}") from error
+            raise Unreachable(f"NATS: {reason_of(error, CONNECT_TIMEOUT * 3)}") from error
         self._inbox = self._client.new_inbox()
         await self._client.subscribe(f"{self._inbox}.*", cb=self._messages.put)
         await self._find_consumer()
@@ -325,7 +325,7 @@ class _Link:
             kind = Unreachable if error.code is None or error.code >= 500 else Refused  # noqa: PLR2004
             raise kind(f"NATS: {error.description or 'JetStream does not answer.'}") from error
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            raise Unreachable(f"NATS: {str(error) or type(error).__name__}") from error
+            raise Unreachable(f"NATS: {reason_of(error, ANSWER_TIMEOUT)}") from error
 
     async def _unless_broken(self, work: Coroutine[Any, Any, _T], seconds: float) -> _T:
         task = asyncio.ensure_future(work)

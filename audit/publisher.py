@@ -20,7 +20,7 @@ from nats.aio.msg import Msg
 
 from audit import answers
 from audit.answers import Ack, Outcome, Rejected
-from audit.connection import NatsClient
+from audit.connection import NatsClient, reason_of
 from audit.inbox import Inbox
 
 __all__ = ["Ack", "Message", "Outcome", "Publisher", "Rejected", "Unreachable", "connect", "publish"]
@@ -105,6 +105,7 @@ class Publisher:
     async def _make_connection(self) -> NatsClient:
         client = self._client = NatsClient()
         inbox = self._inbox = Inbox(client.new_inbox())
+        limit = CONNECT_TIMEOUT * (0.5 + min(self._url.count(",") + 1, _TRIED))
         try:
             # One attempt: whether to try again is the outbox's business.
             await asyncio.wait_for(
@@ -116,12 +117,12 @@ class Publisher:
                     error_cb=partial(_note, inbox),
                     disconnected_cb=partial(_lose_answers, inbox),
                 ),
-                CONNECT_TIMEOUT * (0.5 + min(self._url.count(",") + 1, _TRIED)),
+                limit,
             )
             await client.subscribe(inbox.subject, cb=partial(_take_answer, inbox))
         except (nats.errors.Error, OSError, TimeoutError) as error:
             await self._disconnect()
-            raise Unreachable(_reason(error)) from error
+            raise Unreachable(reason_of(error, limit)) from error
         return client
 
     async def _disconnect(self) -> None:

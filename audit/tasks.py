@@ -9,12 +9,15 @@ from django.conf import settings
 from audit import draining, intake, nudge, outbox
 from audit.consumer import Consumer, StreamError
 from audit.mirror import Mirror
+from audit.outages import Outage
 from audit.publisher import Unreachable
 from common.worker import is_ending
 
 logger = logging.getLogger(__name__)
 
 MIRROR_SECONDS = 20  # a scrub and a sweep wait for it
+
+_unreachable, _unreadable = Outage(logger), Outage(logger)
 
 
 @shared_task
@@ -27,8 +30,9 @@ def publish_pending() -> None:
     try:
         may_have_more = outbox.publish_pending()
     except Unreachable as error:
-        logger.warning("NATS is not reachable, events wait in the outbox: %s", error)
+        _unreachable.goes_on("NATS is not reachable, events wait in the outbox", error)
         return
+    _unreachable.is_over("NATS is reachable again")
     if may_have_more:
         nudge.wake()
 
@@ -48,6 +52,8 @@ def mirror_stream() -> None:
                 is_patient=False,
             )
     except StreamError as error:
-        logger.warning("The stream could not be mirrored: %s", error)
+        _unreadable.goes_on("The stream could not be mirrored", error)
+    else:
+        _unreadable.is_over("The stream is mirrored again")
     if mirror.taken_in or mirror.too_old:
         logger.info("Mirror: %s", mirror)

@@ -319,6 +319,7 @@ LOGGING = {
         "celery.app.trace": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
+        "celery.worker.request": {"level": "WARNING"},  # a wake-up that expired reads there like work that is lost
         "azure.core.pipeline.policies.http_logging_policy": {"level": "WARNING"},  # 30 lines a request
     },
 }

@@ -132,6 +132,8 @@ def test_nats_that_freezes_is_said(server: NatsServer, monkeypatch: pytest.Monke
         try:
             with pytest.raises(Unreachable, match="does not answer"):
                 consumer.read()
+            with pytest.raises(Unreachable, match=r"the server did not answer in 0\.\d seconds"):
+                consumer.connect()
         finally:
             server.thaw()
 

@@ -182,7 +182,7 @@ def test_server_that_never_answers_is_unreachable_in_time(
 ) -> None:
     monkeypatch.setattr(publisher, "CONNECT_TIMEOUT", 0.2)
     server.freeze()
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable, match=r"the server did not answer in 0\.\d+ seconds"):
         client.connect()
     server.thaw()
 

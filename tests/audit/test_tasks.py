@@ -16,10 +16,11 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from pytest_django import Settings
 
-from audit import journal, metrics, nudge, outbox, publisher
+from audit import journal, metrics, nudge, outages, outbox, publisher, tasks
 from audit.answers import Rejected
 from audit.events import Action
 from audit.models import AuditEvent, State
+from audit.outages import Outage
 from audit.tasks import publish_pending
 from tests.factories import make_event, make_row
 from tests.servers import NatsServer, wait_until
@@ -33,6 +34,7 @@ def _folder_of_its_own(
 ) -> None:
     settings.CAS_DATA_DIR = tmp_path
     monkeypatch.setattr(outbox._Refusal, "at", None)
+    monkeypatch.setattr(tasks, "_unreachable", Outage(tasks.logger))
 
 
 def stream(since: int) -> list[dict[str, Any]]:
@@ -65,6 +67,26 @@ def test_absent_nats_leaves_rows_as_they_are_until_it_comes(
     untouched = AuditEvent.objects.get()
     assert (untouched.state, untouched.attempts, untouched.due_at) == ("pending", 0, row.due_at)
     assert "NATS is not reachable" in caplog.text
+
+
+def test_nats_that_stays_away_is_told_now_and_then_and_when_it_is_back(
+    nats: NatsServer, settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(url: str) -> list[str]:
+        settings.NATS_URL = url
+        monkeypatch.setattr(publisher, "_publisher", None)
+        caplog.clear()
+        publish_pending()
+        return [record.getMessage().partition(":")[0] for record in caplog.records]
+
+    there, away = settings.NATS_URL, "nats://127.0.0.1:1"
+    beginning = ["NATS is not reachable, events wait in the outbox"]
+    assert [told(away), told(away)] == [beginning, []]
+    monkeypatch.setattr(outages, "REPEAT", 0)
+    assert told(away) == beginning
+    assert [told(there), told(there)] == [["NATS is reachable again"], []]
+    monkeypatch.setattr(outages, "REPEAT", 60)
+    assert told(away) == beginning
 
 
 def unreachable() -> float:
@@ -155,10 +177,10 @@ def test_backlog_larger_than_one_share_is_published_by_as_many_tasks_as_it_takes
     monkeypatch.setattr(outbox, "publish_pending", partial(outbox.publish_pending, batches=2))
     for _ in range(9):
         make_row()
-    for tasks in (1, 2):
+    for run in (1, 2):
         publish_pending()
-        assert AuditEvent.objects.filter(state=State.PUBLISHED).count() == tasks * 4
-        assert len(nudges) == tasks
+        assert AuditEvent.objects.filter(state=State.PUBLISHED).count() == run * 4
+        assert len(nudges) == run
     publish_pending()
     assert not AuditEvent.objects.exclude(state=State.PUBLISHED).exists()
     assert len(nudges) == 2

@@ -22,8 +22,8 @@ SEND = """
 import sys, django
 django.setup()
 from casproject.celery import app
-for name in sys.argv[1:]:
-    app.send_task(name)
+for name in sys.argv[2:]:
+    app.send_task(name, expires=float(sys.argv[1]))
 """
 
 
@@ -50,8 +50,11 @@ class Workers:
     def _run(self, *arguments: str) -> None:
         subprocess.run([BIN / "python", *arguments], cwd=PROJECT, env=self._environment, check=True, timeout=SECONDS)
 
-    def send(self, *tasks: str) -> None:
-        self._run("-c", SEND, *tasks)
+    def send(self, *tasks: str, expires: float = SECONDS) -> None:
+        self._run("-c", SEND, str(expires), *tasks)
+
+    def log(self, name: str) -> str:
+        return (self._folder / f"{name}.log").read_text()
 
     def waiting(self) -> list[str]:
         """The queue of each message that nobody has taken, in order of queue."""
@@ -95,6 +98,15 @@ def test_worker_takes_and_purges_its_own_queue_alone(workers: Workers, name: str
     wait_until(lambda: workers.waiting() == [theirs, theirs], SECONDS, "its own message is taken")
     assert workers.niceness(name) == min(19, before + niceness)
     assert workers.alive.exists()
+
+
+def test_wake_up_that_expired_is_no_news(workers: Workers) -> None:
+    workers.start("worker")
+    wait_until(lambda: " ready." in workers.log("worker"), SECONDS, "the worker is ready")
+    workers.send(PUBLISH, expires=0)
+    wait_until(lambda: workers.waiting() == [], SECONDS, "the message is taken")
+    workers.stop()
+    assert "revoked" not in workers.log("worker")
 
 
 def test_what_may_take_long_is_maintenance_and_nothing_else() -> None:

@@ -13,12 +13,12 @@ from nats.js.api import StorageType, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
 from audit import draining
-from audit.connection import NatsClient
+from audit.connection import NatsClient, reason_of
 from audit.consumer import Consumer, Received, StreamError
 from audit.names import STREAM, stream_name
 
 SUBJECTS = ["audit.>"]
-CONNECT_SECONDS = 5
+CONNECT_SECONDS = 5  # for an answer of JetStream as well, by nats-py's default
 
 
 class Command(BaseCommand):
@@ -44,7 +44,7 @@ class Command(BaseCommand):
         except NotFoundError as error:
             raise CommandError(f"There is no stream {options['stream']}.") from error
         except (nats.errors.Error, APIError, OSError, TimeoutError) as error:
-            raise CommandError(f"NATS: {str(error) or type(error).__name__}") from error
+            raise CommandError(f"NATS: {reason_of(error, CONNECT_SECONDS)}") from error
 
     async def create(self, stream: str, **options: Any) -> None:
         """Create the stream; leave one that exists as it is, whatever its settings: they are its owner's."""

@@ -1,0 +1,27 @@
+"""Something that is away, told when that begins, now and then while it lasts, and when it is over."""
+
+import logging
+import time
+
+REPEAT = 60.0  # seconds between two lines while it lasts
+
+
+class Outage:
+    """Of one thing, as this process sees it."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._told_at: float | None = None  # by the monotonic clock
+
+    def goes_on(self, text: str, error: Exception) -> None:
+        """It is away, with this text and reason."""
+        now = time.monotonic()
+        if self._told_at is None or now >= self._told_at + REPEAT:
+            self._logger.warning("%s: %s", text, error)
+            self._told_at = now
+
+    def is_over(self, text: str) -> None:
+        """It is there."""
+        if self._told_at is not None:
+            self._logger.warning("%s", text)  # as loud as its beginning
+            self._told_at = None
