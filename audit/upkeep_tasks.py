@@ -53,7 +53,7 @@ def remove_expired() -> None:
         logger.warning("The database removes no audit events, which stay: %r", error)
         return
     if removed:
-        logger.info("Removed %d events that were older than %g days", removed, settings.AUDIT_RETENTION_DAYS)
+        logger.info("Removed events that were older than AUDIT_RETENTION_DAYS: %d", removed)
     if removed and time.monotonic() - started >= RETENTION_SECONDS:
         # One that waits for two others is one too many: beat sends them, too.
         remove_expired.apply_async(expires=1.5 * RETENTION_SECONDS)

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from django.template.defaultfilters import pluralize
 from rich.table import Table
 
 from audit.stream_usage import Report
@@ -48,7 +49,7 @@ def _cells(usage: Usage) -> list[str]:
 
 
 def _summary(report: Report) -> str:
-    parts = [f"{report.applied} events counted"]
+    parts = [f"{report.applied} event{pluralize(report.applied)} counted"]
     parts += [f"{count} ignored ({reason})" for reason, count in sorted(report.ignored.items())]
     if report.doubled:
         parts.append(f"{report.doubled} doubled, counted once")

@@ -400,7 +400,7 @@ def test_text_says_what_json_does(server: NatsServer) -> None:
     values = dict(zip(head.split("\t"), row.split("\t"), strict=True))
     assert values["organization"] == str(ORGANIZATION)
     assert (values["uploads"], values["uploaded_bytes"]) == ("1", "1234567")
-    assert summary == "1 events counted, 1 ignored (no audit event)"
+    assert summary == "1 event counted, 1 ignored (no audit event)"
 
 
 @pytest.mark.parametrize("arguments", [["--from", "yesterday"], ["--org", "acme"], ["--once", "--follow"]])

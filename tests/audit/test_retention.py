@@ -336,6 +336,12 @@ def test_command_says_what_would_go_and_what_went(keys: KeyRing) -> None:
     assert len(positions()) == 1
 
 
+def test_command_counts_one_as_one(keys: KeyRing) -> None:
+    make_old(State.PUBLISHED)
+    assert run("--days", "1", "--dry-run") == "1 event is older than 1 day and would go.\n"
+    assert run("--days", "1") == "Removed 1 event that was older than 1 day.\n"
+
+
 def test_command_says_what_waits_for_a_checkpoint(keys: KeyRing) -> None:
     make_old(*OLD, checkpoint=False)
     assert run("--days", "5").endswith("6 stay until the worker has written a checkpoint behind them.\n")

@@ -49,7 +49,7 @@ def test_altered_row_is_named_with_status_1(public_key: Path) -> None:
     status, text = verify("--public-key", public_key)
     assert status == 1
     assert f"WRONG position 4, row {row.pk}, event {row.event_id}: is not what was sealed here" in text
-    assert text.endswith("1 things are wrong.\n")
+    assert text.endswith("1 thing is wrong.\n")
 
 
 def test_report_as_json(public_key: Path) -> None:

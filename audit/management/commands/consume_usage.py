@@ -85,7 +85,7 @@ class Command(BaseCommand):
                     raise CommandError("Stopped; the next run goes on from here.", returncode=INTERRUPTED)
                 reader.check()
                 if left:
-                    self.stderr.write(f"{left} messages are not counted: another reader of this consumer has them.")
+                    self.stderr.write(f"Not counted, for another reader of this consumer has them: {left}")
                 _Display(self, is_json=options["json"]).show(usage.report(*chosen))
         except (StreamError, StateError) as error:
             raise CommandError(str(error)) from error

@@ -6,6 +6,7 @@ from typing import Any
 import django.db
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.template.defaultfilters import pluralize
 
 from audit import retention
 from audit.chain_reading import RefusedError
@@ -47,7 +48,9 @@ class Command(BaseCommand):
         before = retention.cutoff(age)
         try:
             if dry_run:
-                self.stdout.write(f"{retention.expired(before)} events are older than {age:g} days and would go.")
+                count = retention.expired(before)
+                are = pluralize(count, " is,s are")
+                self.stdout.write(f"{count} event{are} older than {age:g} day{pluralize(age)} and would go.")
                 return
             for said in retention.sign_notes(before) if accept_unsigned else ():
                 self.stdout.write(said)
@@ -57,6 +60,9 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         except django.db.Error as error:
             raise CommandError(f"The database failed: {error}") from error
-        self.stdout.write(f"Removed {removed} events that were older than {age:g} days.")
+        were = pluralize(removed, " that was,s that were")
+        self.stdout.write(f"Removed {removed} event{were} older than {age:g} day{pluralize(age)}.")
         if left:
-            self.stdout.write(f"{left} stay until the worker has written a checkpoint behind them.")
+            self.stdout.write(
+                f"{left} stay{pluralize(left, 's,')} until the worker has written a checkpoint behind them."
+            )

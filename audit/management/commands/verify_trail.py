@@ -11,6 +11,7 @@ from typing import Any
 import django.db
 from django.core.management.base import CommandError
 from django.db.models import Max
+from django.template.defaultfilters import pluralize
 from rich.console import Console
 from rich.progress import Progress
 
@@ -125,5 +126,6 @@ def _as_text(report: Report, places: "Counter[Place] | None") -> str:
     lines += [f"WRONG {finding}" for finding in report.findings]
     if report.finding_count > len(report.findings):
         lines.append(f"and {report.finding_count - len(report.findings)} more")
-    lines.append("Everything is as it was sealed." if report.is_sound else f"{report.finding_count} things are wrong.")
+    wrong = f"{report.finding_count} thing{pluralize(report.finding_count, ' is,s are')} wrong."
+    lines.append("Everything is as it was sealed." if report.is_sound else wrong)
     return "\n".join(lines)
