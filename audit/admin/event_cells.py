@@ -94,9 +94,9 @@ class EventCells:
 
     @admin.display(description="skipped")
     def was_skipped(self, event: AuditEvent) -> str:
-        """Of an upload, which alone can be; others' events say what they like."""
+        """Only of an upload, which alone can be."""
         if event.action != Action.UPLOADED:
-            return "yes" if event.skipped else "-"
+            return "-"
         return "yes" if event.skipped else "no"
 
     @admin.display(description="location")
