@@ -103,13 +103,19 @@ class Location(models.Model):
         missing = [option for option in backend.required if not self.options.get(option)]
         if missing:
             raise ValidationError({"options": f"{self.backend} needs: {', '.join(missing)}."})
-        if "location" in backend.required:
-            _validate_folder(str(self.options["location"]))
         try:
             check_options(self.options, resolve=True)
         except HostNotAllowed as error:
             raise ValidationError({"options": f"{error} CAS_STORAGE_HOSTS says which are."}) from error
+        if self._is_as_stored():
+            return  # a folder or a library that is away now must not keep anybody from changing the rest
+        if "location" in backend.required:
+            _validate_folder(str(self.options["location"]))
         self._check_with(backend)
+
+    def _is_as_stored(self) -> bool:
+        fields = {name: getattr(self, name) for name in ("backend", "options", "encrypted_credentials")}
+        return bool(self.pk) and Location.objects.filter(pk=self.pk).values(*fields).first() == fields
 
     def _check_with(self, backend: Backend) -> None:
         """Raise ValidationError when the backend's storage class does not take options and credentials."""

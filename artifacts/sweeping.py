@@ -12,6 +12,7 @@ from artifacts import resumable
 from artifacts.exceptions import ArtifactError
 from artifacts.models import Location, ResumableUpload
 from artifacts.storage import open_store
+from common import alive
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ def sweep(older_than: timedelta | None = None) -> int:
     # Of any location: two may share a folder or a bucket. What begins after this is younger.
     live = {str(pk) for pk in ResumableUpload.objects.filter(result="").values_list("pk", flat=True)}
     for location in Location.objects.order_by("pk"):
+        alive.touch()  # a storage that does not answer takes minutes
         try:
             removed += open_store(location).sweep(before, live)
         except ArtifactError as error:

@@ -114,7 +114,8 @@ class UsageView(StaffListView):
 
     `totals` comes with the first page, and is null in those after. What happened in the last minute may not be
     counted yet. What would add up more than a million totals (one for each hour or day, organization, location and
-    kind of transfer) is refused with 400; by `start`, by `org`, or by both, unfiltered, everything can be had.
+    kind of transfer) is refused with 400; by `start`, by `org` in pages that are small enough, or by both, unfiltered,
+    everything can be had.
     """
 
     queryset = UsageTotal.objects.none()

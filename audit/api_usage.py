@@ -192,7 +192,8 @@ def _at_place(totals: QuerySet[Any], query: Mapping[str, Any]) -> QuerySet[Any]:
 
 def _refuse_many(totals: QuerySet[Any]) -> None:
     if totals.order_by()[MOST : MOST + 1].exists():
-        problem = f"More than {MOST:,} totals would be added up: ask for less time, or for some organizations."
+        ask_for = "ask for less time, for some organizations, or for a smaller page"
+        problem = f"More than {MOST:,} totals would be added up: {ask_for}."
         raise serializers.ValidationError({"from": [problem]})
 
 

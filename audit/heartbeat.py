@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 EVERY = 10.0  # seconds, at least, between two of one worker
 FORGOTTEN = timedelta(days=1)
+KINDS = ("celery", "maintenance")  # what the Procfile's workers are called, before the machine's name
 
 _last = -EVERY
 
@@ -34,8 +35,11 @@ def beat(name: str) -> None:
 
 
 def forget_the_gone() -> None:
-    """Remove workers that have not been seen for FORGOTTEN."""
-    WorkerBeat.objects.filter(seen_at__lt=timezone.now() - FORGOTTEN).delete()
+    """Remove workers that have not been seen for FORGOTTEN, but of each kind the last: that it is silent is news."""
+    kinds = [WorkerBeat.objects.filter(name__startswith=f"{kind}@") for kind in KINDS]
+    last = [beats.order_by("-seen_at").values_list("pk", flat=True).first() for beats in kinds]
+    gone = WorkerBeat.objects.filter(seen_at__lt=timezone.now() - FORGOTTEN)
+    gone.exclude(pk__in=[pk for pk in last if pk is not None]).delete()
 
 
 @signals.worker_ready.connect

@@ -109,7 +109,7 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
 
     def retry_failed(self) -> int:
         """Make those pending that failed, due at once; return how many."""
-        return self.filter(state=State.FAILED).update(state=State.PENDING, due_at=timezone.now())
+        return self.filter(state=State.FAILED).update(state=State.PENDING, due_at=timezone.now(), last_error="")
 
     def replay(self) -> int:
         """Make those pending, due at once, that are replayable; return how many.

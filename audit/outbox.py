@@ -115,7 +115,7 @@ def connect() -> None:
 
 
 class _Refusal:
-    """When a stream last took nothing of a batch; None when it has since."""
+    """When a stream last took nothing of a batch, new events included; None when it has since."""
 
     at: float | None = None  # by the monotonic clock
 
@@ -161,7 +161,10 @@ def _publish_batch(due_by: datetime | None, organization: UUID | None, *, is_new
             note("cas.events.acked", sum(isinstance(outcome, Ack) for outcome in outcomes))
             mark(events, outcomes)
     batch = Batch(events, outcomes)
-    _Refusal.at = None if batch.settles_any else time.monotonic()
+    if batch.settles_any:
+        _Refusal.at = None
+    elif batch.has_new:
+        _Refusal.at = time.monotonic()
     return batch
 
 

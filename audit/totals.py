@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import connection
 
 from audit.chain import FIELDS
-from audit.events import kind_of
+from audit.events import Kind, kind_of
 from audit.models import Granularity, Organization, UsageSum, UsageTotal
 from audit.trail_rows import TrailRow
 
@@ -49,7 +49,7 @@ class Key(NamedTuple):
     org_id: UUID
     backend: str
     location: str
-    kind: UsageTotal.Kind
+    kind: Kind
 
 
 class Added(NamedTuple):

@@ -15,6 +15,7 @@ from django.contrib.admin.utils import unquote
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
+from artifacts.admin import by_hand
 from artifacts.admin.artifacts import ArtifactAdmin
 from artifacts.admin.locations import LocationAdmin
 from artifacts.admin.scrubs import ScrubAdmin
@@ -132,7 +133,7 @@ def in_a_slot(send: Send) -> Send:
     def answer(*args: Any, **kwargs: Any) -> HttpResponseBase:
         with ExitStack() as held:
             try:
-                held.callback(TRANSFERS.take("people").release)
+                held.callback(TRANSFERS.take(by_hand.PEOPLE).release)
             except Busy as error:
                 headers = {"Retry-After": str(RETRY_AFTER)}
                 return HttpResponse(str(error), status=error.status, content_type="text/plain", headers=headers)

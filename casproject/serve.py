@@ -37,6 +37,11 @@ class DrainingServer(server.Server):  # type: ignore[misc, valid-type]  # one of
         timer.daemon = True
         timer.start()
 
+    def _respawn_workers(self, *args: Any, **kwargs: Any) -> None:
+        """granian's; but while the others drain, a new process would tell proxies to come."""
+        if not self.is_draining:
+            super()._respawn_workers(*args, **kwargs)
+
 
 def main() -> None:
     """Serve until a signal ends it."""

@@ -3,6 +3,7 @@
 import ssl
 import sys
 from typing import Any
+from urllib.parse import urlsplit
 
 from celery.schedules import schedule
 
@@ -226,7 +227,7 @@ else:
 # Else Kombu takes any certificate of Redis, and one of any host from RabbitMQ. What the URL says of TLS counts instead.
 CELERY_BROKER_USE_SSL = {
     "rediss": {"ssl_cert_reqs": ssl.CERT_REQUIRED},
-    "amqps": {"server_hostname": None},  # the URL's
+    "amqps": {"server_hostname": urlsplit(CELERY_BROKER_URL).hostname},
 }.get(CELERY_BROKER_URL.partition(":")[0], False)
 # A connection of RabbitMQ's that broke is made anew by nothing but a second attempt.
 CELERY_TASK_PUBLISH_RETRY = CELERY_BROKER_URL.startswith(("amqp:", "amqps:", "pyamqp:"))

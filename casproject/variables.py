@@ -281,7 +281,7 @@ CAS_SEAL_SECONDS = env.float(
     default=2.0,
     unit="seconds",
     at_least=0.1,
-    at_most=86400,
+    at_most=900,  # a worker that does nothing for half an hour is taken for one that hangs
     help="how often events are sealed: chained, and counted into the usage totals",
 )
 CAS_CHECKPOINT_SECONDS = env.float(

@@ -34,9 +34,9 @@ _handlers = {
 }
 gc.freeze()  # what is loaded by now stays: no use in looking it through, which would stop all requests for it
 nudge.wake()  # for what an earlier process left in files
-Finalize(None, intake.finish, exitpriority=1)  # and lest this one leave any: multiprocessing's processes run no atexit
 late_labels.begin()  # the same for labels
 sweeping.begin()  # and for what its uploads left
+Finalize(None, intake.finish, exitpriority=1)  # lest this one leave events: multiprocessing's processes run no atexit
 drain.listen()
 process.begin_web()
 

@@ -9,6 +9,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 LEAST, MOST = 1.0, 5.0  # seconds for which a database that cannot be connected to is left alone
 
+SILENT = 4.0  # seconds after which no answer is that of a machine that is gone; `connect_timeout` is 5
+
 _T = TypeVar("_T")
 
 
@@ -33,7 +35,7 @@ class _Outage:
 
     def spare(self, *, is_connected: bool) -> None:
         """The same, but let one try when that time is over, and all who are connected where others were refused."""
-        if is_connected and self._pause == LEAST:
+        if is_connected and self._pause < SILENT:
             return
         self.refuse()
         if self._until:

@@ -18,7 +18,7 @@ from artifacts.views import download_headers
 # A page that takes longer is taken for a broken one; what is larger is for `manage.py verify_artifacts`.
 MOST_VERIFIED = 256 * 1024**2
 
-_HOLDER = "people"  # in admission: all of them together, as one organization's clients are
+PEOPLE = "people"  # in admission: all of them together, as one organization's clients are
 
 
 def download(request: HttpRequest, artifact: Artifact) -> HttpResponseBase:
@@ -28,7 +28,7 @@ def download(request: HttpRequest, artifact: Artifact) -> HttpResponseBase:
     StorageError, Busy.
     """
     with ExitStack() as held:
-        held.callback(TRANSFERS.take(_HOLDER).release)
+        held.callback(TRANSFERS.take(PEOPLE).release)
         stored = services.find_stored(artifact.location, Digest(artifact.digest))
         if stored is None:
             raise ArtifactNotFound
@@ -45,7 +45,7 @@ def download(request: HttpRequest, artifact: Artifact) -> HttpResponseBase:
 
 def verify(request: HttpRequest, artifact: Artifact) -> Finding:
     """Read all of it, and note what was found. Raises StorageError, Busy, django.db.Error."""
-    slot = TRANSFERS.take(_HOLDER)
+    slot = TRANSFERS.take(PEOPLE)
     try:
         finding = examining.verify(artifact)
     finally:

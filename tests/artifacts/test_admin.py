@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.core.exceptions import ValidationError
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
@@ -599,6 +600,15 @@ def test_quota_and_its_use_are_shown(admin_client: Client, location: Location) -
 @pytest.mark.parametrize("size", ["-1", str(2**63), "much"])
 def test_quota_that_is_none_is_an_error_of_its_field(admin_client: Client, location: Location, size: str) -> None:
     assert list(errors(admin_client.post(page_of(location), form(location, quota_bytes=size)))) == ["quota_bytes"]
+
+
+def test_location_whose_folder_is_away_can_be_changed_otherwise(location: Location, root: Path) -> None:
+    root.rmdir()
+    location.quota_bytes = 5
+    location.full_clean()
+    location.options = {**location.options, "file_permissions_mode": 0o640}
+    with pytest.raises(ValidationError, match="does not exist"):
+        location.full_clean()
 
 
 def test_relative_folder_is_an_error_of_the_options(admin_client: Client) -> None:

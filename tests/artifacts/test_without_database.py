@@ -382,8 +382,9 @@ def test_who_could_not_connect_spares_others_that(taken: float, pause: float, cl
 
 def test_who_is_connected_asks_a_database_that_refuses_others_and_spares_one_that_is_silent(clock: list[float]) -> None:
     connection.ensure_connection()
-    first_query.outage.begin(0)  # as when it has too many connections
-    assert ask(lambda: None) == "answered"
+    for taken in (0, 1.5):  # as when it has too many connections, and is busy besides
+        first_query.outage.begin(taken)
+        assert ask(lambda: None) == "answered"
     first_query.outage.begin(10)
     assert ask(lambda: None) == SPARED
     clock[0] += first_query.MOST

@@ -79,7 +79,9 @@ def test_nothing_waits_for_longer_than_it_has_been_there() -> None:
 
 def test_event_that_is_published_again_has_waited_since_then() -> None:
     waiting(100, State.PUBLISHED, attempts=1)
+    waiting(100, State.FAILED, attempts=1, last_error="too large")
     AuditEvent.objects.replay()
+    AuditEvent.objects.retry_failed()
     assert delivery_now().oldest_pending_seconds == pytest.approx(0, abs=60)
 
 

@@ -353,6 +353,17 @@ def test_stream_that_takes_nothing_is_tried_with_what_is_new_and_then_left_alone
     assert AuditEvent.objects.filter(attempts=1).count() == 2
 
 
+@pytest.mark.parametrize(("is_new", "rests"), [(False, False), (True, True)])
+def test_only_a_stream_that_takes_nothing_new_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, is_new: bool, rests: bool
+) -> None:
+    monkeypatch.setattr(outbox._Refusal, "at", None)
+    make_row() if is_new else make_tried()
+    FakeNats(monkeypatch, Rejected("may not be published to"))
+    outbox.publish_pending()
+    assert (outbox._Refusal.at is not None) is rests
+
+
 def test_nothing_is_claimed_while_nats_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise Unreachable

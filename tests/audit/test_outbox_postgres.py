@@ -36,4 +36,4 @@ def test_everything_that_uses_the_database_works_on_postgresql(postgres_url: str
         "ends_the_connection_under_an_upload",
         "ends_the_connection_after_a_download",
     ):
-        assert re.search(rf"PASSED \S*{name}", done.stdout), done.stdout
+        assert re.search(rf"{name}\S* PASSED", done.stdout), done.stdout

@@ -34,6 +34,13 @@ def test_workers_that_are_gone_are_forgotten() -> None:
     assert WorkerBeat.objects.get().name == "new"
 
 
+def test_of_each_kind_of_worker_the_last_is_remembered_for_its_silence_is_news() -> None:
+    for name, days in (("celery@a", 3), ("celery@b", 2), ("maintenance@a", 2), ("maintenance@b", 0), ("second@a", 2)):
+        WorkerBeat.objects.create(name=name, seen_at=timezone.now() - timedelta(days=days), waiting_files=0)
+    heartbeat.forget_the_gone()
+    assert set(WorkerBeat.objects.values_list("name", flat=True)) == {"celery@b", "maintenance@b"}
+
+
 def test_the_stream_is_described_as_nats_tells_it(nats: NatsServer) -> None:
     report = stream_state.report("w")
     state = StreamState(**(report.description or {}))

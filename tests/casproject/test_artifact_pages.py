@@ -257,7 +257,7 @@ class TestDownload:
         slots = Slots(4)
         monkeypatch.setattr(by_hand, "TRANSFERS", slots)
         client = log_in("view_artifact", "download_artifact")
-        held = [slots.take(by_hand._HOLDER) for _ in range(3)]
+        held = [slots.take(by_hand.PEOPLE) for _ in range(3)]
         answer = client.get(page_of(artifact, "download"), follow=True)
         assert "It cannot be downloaded." in answer.content.decode()
         held[0].release()

@@ -293,6 +293,7 @@ def test_what_is_to_be_counted_asks_for_workers_only_when_none_is_at_it(
     if minutes is not None:
         seen_at = timezone.now() - timedelta(minutes=minutes)
         WorkerBeat.objects.create(name="celery@here", seen_at=seen_at, waiting_files=0)
+    WorkerBeat.objects.create(name="maintenance@here", seen_at=timezone.now(), waiting_files=0)  # which seals nothing
     (finding,) = broker.examine_events()
     assert finding.text == "1 wait to be sealed and counted"
     assert words in finding.remedy

@@ -59,7 +59,7 @@ class TestSlots:
         assert slots.taken == 0
 
     def test_people_leave_some_for_clients(self, admin_client: Client, slots: Slots, send: Send) -> None:
-        held = [slots.take(by_hand._HOLDER) for _ in range(3)]
+        held = [slots.take(by_hand.PEOPLE) for _ in range(3)]
         answer = send(admin_client)
         assert (answer.status_code, answer["Retry-After"]) == (503, "5")
         assert AuditEvent.objects.count() == 1, "what was refused is not in the trail"

@@ -182,6 +182,11 @@ def test_a_whole_part_only_gets_its_name(cas: Cas, tenant: Tenant, content: byte
     assert len(tenant.wait_for_published(1)) == 1
 
 
+def test_a_whole_part_of_what_is_gone_is_of_no_artifact(cas: Cas, tenant: Tenant, content: bytes) -> None:
+    write(cas.folder / f".cas-{digest_of(content).hex}.part", content)
+    assert cas.run("download", str(digest_of(content))).code == 4
+
+
 def test_a_download_is_for_one_process_at_a_time(cas: Cas, tenant: Tenant, stack: LiveStack, content: bytes) -> None:
     tenant.put(content, "name")
     with Line(stack.port, down=[500_000], stalls=True) as line:

@@ -1,9 +1,10 @@
 """From the server into a file, which gets its name when its bytes are verified and not before."""
 
 import errno
+from http import HTTPStatus
 from pathlib import Path
 
-from artifact_cas_client.errors import CasError, ServerError
+from artifact_cas_client.errors import CasError, NotFound, ServerError
 from artifact_cas_client.fetching import Fetch, check_digest
 from artifact_cas_client.file_names import proposed_name, safe_name
 from artifact_cas_client.part_file import EXISTS, PartFile
@@ -82,6 +83,8 @@ class Downloader:
             try:
                 with self._transport.request("HEAD", f"/artifacts/{self._digest}") as answer:
                     return proposed_name(answer.headers.get("Content-Disposition", ""))
+            except NotFound as error:  # to a HEAD the server says not of what
+                raise NotFound(HTTPStatus.NOT_FOUND, "artifact_not_found", str(error)) from error
             except CasError as error:
                 self._backoff.wait(error)
 
