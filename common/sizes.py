@@ -5,7 +5,7 @@ from decimal import Decimal
 
 _STEP = 1000
 _BINARY_STEP = 1024
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB")
 _WHOLE = 100  # from there on, a fraction says nothing more
 _POWERS = ("", "k", "m", "g", "t", "p", "e")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgtpe])(i?))?(?:b|bytes?)?", re.IGNORECASE | re.ASCII)

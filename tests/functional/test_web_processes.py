@@ -31,6 +31,7 @@ def test_process_that_is_killed_is_replaced_while_the_other_serves_on(web: LiveS
     assert len(before) == 2
     killed = before.pop()
     os.kill(killed, number)
+    wait_until(lambda: killed not in serving(web), SECONDS, "it is gone, with the connections that it had taken")
 
     def is_replaced() -> bool:
         assert tenant.put(os.urandom(1000)).status_code == 201
