@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterable
 from multiprocessing.util import Finalize
 from typing import Any
 
+import django
+from django.apps import apps
 from django.conf import settings
-from django.core.wsgi import get_wsgi_application
+from django.core.handlers.wsgi import WSGIHandler
 
 from casproject import startup
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "casproject.settings")
 startup.load_settings()
 
-pages = get_wsgi_application()
+if not apps.ready:  # a fork is set up; twice would log twice
+    django.setup(set_prefix=False)
+pages = WSGIHandler()
 
 from artifacts import late_labels, sweeping  # noqa: E402  (needs the apps loaded)
 from audit import intake, nudge  # noqa: E402  (needs the apps loaded)
