@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from audit import chain
 from audit.act_events import ActEvent
-from audit.events import Action, Event
+from audit.events import Action, Event, Kind
 from audit.organization_models import Organization, OrganizationLimit, OrganizationRanking
 from audit.report_models import LastPublished, StreamReport, WorkerBeat
 from common.prepared import Insert
@@ -295,17 +295,12 @@ class UsageSum(models.Model):
 class UsageTotal(models.Model):
     """What an organization transferred in an hour or a day (UTC), at one location, in one way. Outlives its events."""
 
-    class Kind(models.TextChoices):
-        UPLOADED = "uploaded", "uploaded"
-        DEDUPLICATED = "deduplicated", "deduplicated"
-        DOWNLOADED = "downloaded", "downloaded"
-
     granularity = models.CharField(max_length=4, choices=Granularity)
     start = models.DateTimeField(help_text="The first moment of the hour or day.")
     org_id = models.UUIDField("organization")
     backend = models.CharField(max_length=50, blank=True)
     location = models.CharField(max_length=200, blank=True)
-    kind = models.CharField(max_length=12, choices=Kind)
+    kind = models.CharField(max_length=12, choices=[(kind.value, kind.value) for kind in Kind])
     transfers = models.BigIntegerField()
     bytes = models.BigIntegerField()
 

@@ -1,13 +1,14 @@
 """An organization's events on its page: the newest few, and what they were about. Both read one index, so far."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
 from audit.events import Kind, kind_of
 from audit.models import AuditEvent
 from audit.periods import Period
+from audit.usage import Usage
 
 LOOKED_AT = 5_000  # events that artifacts are counted in
 SHOWN = 10
@@ -20,33 +21,19 @@ class ArtifactUse:
     digest: str
     upload_name: str = ""  # the newest
     download_name: str = ""  # the same; whoever downloads chooses it
-    downloads: int = 0
-    uploads: int = 0
-    skipped_uploads: int = 0
-    uploaded_bytes: int = 0
-    downloaded_bytes: int = 0
+    usage: Usage = field(default_factory=Usage)
 
     @property
     def file_name(self) -> str:
         return self.upload_name or self.download_name
 
-    @property
-    def moved_bytes(self) -> int:
-        return self.uploaded_bytes + self.downloaded_bytes
-
     def add(self, kind: Kind, file_name: str, size: int) -> None:
         """Count an event that is older than those before."""
+        self.usage.count(kind, size)
         if kind == Kind.DOWNLOADED:
             self.download_name = self.download_name or file_name
-            self.downloads += 1
-            self.downloaded_bytes += size
-            return
-        self.upload_name = self.upload_name or file_name
-        if kind == Kind.DEDUPLICATED:
-            self.skipped_uploads += 1
         else:
-            self.uploads += 1
-            self.uploaded_bytes += size
+            self.upload_name = self.upload_name or file_name
 
 
 class TopArtifacts(NamedTuple):
@@ -69,8 +56,8 @@ def top_artifacts(organization: UUID, period: Period) -> TopArtifacts:
         if kind := kind_of(action, is_skipped=skipped):
             uses.setdefault(digest, ArtifactUse(digest)).add(kind, file_name, size)
     return TopArtifacts(
-        _first(uses, lambda use: use.downloads),
-        _first(uses, lambda use: use.moved_bytes),
+        _first(uses, lambda use: use.usage.downloads),
+        _first(uses, lambda use: use.usage.moved_bytes),
         min(len(rows), LOOKED_AT),
         len(rows) <= LOOKED_AT,
     )

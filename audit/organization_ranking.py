@@ -17,6 +17,7 @@ from django.db.models.functions import Cast
 from django.utils import timezone
 
 from audit import periods
+from audit.events import Kind
 from audit.models import Organization, OrganizationRanking, UsageTotal
 from audit.organization_usage import totals_of
 from audit.periods import Period
@@ -24,8 +25,6 @@ from common.transactions import write_transaction
 
 MOST = 1_000  # that are put in order; a person who wants another one searches
 FEW = 10_000  # totals that are added up at once: less than a tenth of a second, on SQLite
-
-_KINDS = UsageTotal.Kind
 
 
 class Measure(StrEnum):
@@ -37,11 +36,11 @@ class Measure(StrEnum):
 
 
 _COUNTED: dict[Measure, list[str]] = {
-    Measure.UPLOADED: [_KINDS.UPLOADED],
-    Measure.DOWNLOADED: [_KINDS.DOWNLOADED],
-    Measure.SAVED: [_KINDS.DEDUPLICATED],
-    Measure.MOVED: [_KINDS.UPLOADED, _KINDS.DOWNLOADED],
-    Measure.TRANSFERS: list(_KINDS.values),
+    Measure.UPLOADED: [Kind.UPLOADED],
+    Measure.DOWNLOADED: [Kind.DOWNLOADED],
+    Measure.SAVED: [Kind.DEDUPLICATED],
+    Measure.MOVED: [Kind.UPLOADED, Kind.DOWNLOADED],
+    Measure.TRANSFERS: list(Kind),
 }
 
 

@@ -17,7 +17,7 @@ from uuid import UUID
 from audit.chain import microseconds_of
 from audit.consumer import Received, Standing
 from audit.entries import Entry, read_entry
-from audit.events import Action
+from audit.events import Action, kind_of
 from audit.usage import Usage
 
 _TABLES = """
@@ -135,7 +135,7 @@ class UsageState:
             for organization, action, skipped, high, low, count in rows:
                 if not wanted or organization in wanted:
                     usage = report.organizations.setdefault(organization, Usage())
-                    _add(usage, action, (high << 32) + low, count, is_skipped=bool(skipped))
+                    usage.count(kind_of(action, is_skipped=skipped), (high << 32) + low, count)
         return report
 
     def _apply(self, message: Received) -> None:
@@ -184,18 +184,6 @@ def _reason_to_ignore(entry: Entry | None) -> str | None:
     if entry.action not in set(Action):
         return "another kind of event"
     return None if entry.can_count else "malformed"
-
-
-def _add(usage: Usage, action: str, size: int, count: int, *, is_skipped: bool) -> None:
-    """Add `count` events of one kind, which sum to `size`."""
-    one = Usage()
-    one.add({"ActionType": action, "Info": {"size_bytes": size, "skipped": is_skipped}})
-    usage.uploaded_bytes += one.uploaded_bytes
-    usage.downloaded_bytes += one.downloaded_bytes
-    usage.saved_bytes += one.saved_bytes
-    usage.uploads += one.uploads * count
-    usage.downloads += one.downloads * count
-    usage.skipped_uploads += one.skipped_uploads * count
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from audit.events import Action
+from audit.events import Action, Kind, kind_of
 
 
 @dataclass(slots=True)
@@ -39,15 +39,19 @@ class Usage:
         """Count one event, given as the `Data` of its payload; other kinds of event count nothing."""
         if data["ActionType"] not in set(Action):
             return  # its Info has a form of its own
-        size = int(data["Info"].get("size_bytes", 0))
-        if data["ActionType"] == Action.DOWNLOADED:
-            self.downloads += 1
+        info = data["Info"]
+        self.count(kind_of(data["ActionType"], is_skipped=info.get("skipped")), int(info.get("size_bytes", 0)))
+
+    def count(self, kind: Kind | Literal[""], size: int, transfers: int = 1) -> None:
+        """Count so many transfers of a kind, which moved or saved so many bytes in all; of no kind, nothing."""
+        if kind == Kind.DOWNLOADED:
+            self.downloads += transfers
             self.downloaded_bytes += size
-        elif data["Info"].get("skipped"):
-            self.skipped_uploads += 1
+        elif kind == Kind.DEDUPLICATED:
+            self.skipped_uploads += transfers
             self.saved_bytes += size
-        else:
-            self.uploads += 1
+        elif kind == Kind.UPLOADED:
+            self.uploads += transfers
             self.uploaded_bytes += size
 
 

@@ -5,17 +5,17 @@ from typing import Any
 
 from django.db.models import F, Q, Sum
 
-from audit.models import UsageTotal
+from audit.events import Kind
 from audit.usage import Usage
 
 _HALF = 2**32
 _KINDS = {
-    "uploaded_bytes": ("bytes", UsageTotal.Kind.UPLOADED),
-    "downloaded_bytes": ("bytes", UsageTotal.Kind.DOWNLOADED),
-    "saved_bytes": ("bytes", UsageTotal.Kind.DEDUPLICATED),
-    "uploads": ("transfers", UsageTotal.Kind.UPLOADED),
-    "downloads": ("transfers", UsageTotal.Kind.DOWNLOADED),
-    "skipped_uploads": ("transfers", UsageTotal.Kind.DEDUPLICATED),
+    "uploaded_bytes": ("bytes", Kind.UPLOADED),
+    "downloaded_bytes": ("bytes", Kind.DOWNLOADED),
+    "saved_bytes": ("bytes", Kind.DEDUPLICATED),
+    "uploads": ("transfers", Kind.UPLOADED),
+    "downloads": ("transfers", Kind.DOWNLOADED),
+    "skipped_uploads": ("transfers", Kind.DEDUPLICATED),
 }
 COUNTS = list(_KINDS)  # the fields of audit/usage.py: Usage
 FIGURES = [*COUNTS, "dedup_ratio"]

@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
+from audit.events import Kind
 from audit.usage import Usage, usage_by_organization
 from common.sizes import format_size
 from devstack.environment import PROJECT, Stack
@@ -78,12 +79,7 @@ class Client:
         outcome = answer.json()
         note = "already there" if outcome["skipped"] else "stored"
         progress.update(task, description=f"upload {sample.path.name}: {note}", completed=sample.size)
-        self.counted.add(
-            {
-                "ActionType": "CASArtifactUploaded",
-                "Info": {"size_bytes": outcome["size_bytes"], "skipped": outcome["skipped"]},
-            }
-        )
+        self.counted.count(Kind.DEDUPLICATED if outcome["skipped"] else Kind.UPLOADED, outcome["size_bytes"])
 
     def download(self, sample: Sample, folder: Path, progress: Progress) -> None:
         """GET the file and compare it with what was sent; exit when they differ."""
@@ -97,7 +93,7 @@ class Client:
                     progress.update(task, advance=len(block))
         _require(filecmp.cmp(sample.path, copy, shallow=False), f"{sample.path.name} came back different")
         progress.update(task, description=f"download {sample.path.name}: identical")
-        self.counted.add({"ActionType": "CASArtifactDownloaded", "Info": {"size_bytes": sample.size}})
+        self.counted.count(Kind.DOWNLOADED, sample.size)
 
     def _url(self, sample: Sample) -> str:
         return f"{self._stack.url}/artifacts/sha256:{sample.digest}"

@@ -120,7 +120,7 @@ def _locations(
 
 def _rows(uses: Sequence[ArtifactUse], measure: str, organization: UUID) -> list[tuple[ArtifactUse, str, int]]:
     """Each with where its events are, and how many bytes are shown."""
-    return [(use, events_url(organization, digest=use.digest), shown(getattr(use, measure))) for use in uses]
+    return [(use, events_url(organization, digest=use.digest), shown(getattr(use.usage, measure))) for use in uses]
 
 
 def _recent(event: AuditEvent) -> Recent:

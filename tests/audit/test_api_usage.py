@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from audit import api_usage, totals
 from audit.api_usage import UsageSerializer
-from audit.models import Granularity, UsageTotal
+from audit.events import Kind
+from audit.models import Granularity
 from tests.audit.test_api_events import assert_problem, make_user
 
 pytestmark = pytest.mark.django_db
@@ -22,10 +23,9 @@ URL = "/api/usage/"
 ONE, TWO = uuid.UUID(int=1), uuid.UUID(int=2)
 DAY = datetime(2026, 11, 24, tzinfo=UTC)
 WINDOW = {"from": "2026-11-01", "to": "2026-12-01"}
-KINDS = UsageTotal.Kind
 
 
-def add(kind: UsageTotal.Kind, count: int, transfers: int = 1, **values: Any) -> None:
+def add(kind: Kind, count: int, transfers: int = 1, **values: Any) -> None:
     """As sealing adds it."""
     key = totals.Key(
         **{
@@ -59,9 +59,9 @@ def rows(client: Client, *columns: str, **query: Any) -> list[tuple[Any, ...]]:
 
 
 def test_usage_is_shown_in_full(reader: Client) -> None:
-    add(KINDS.UPLOADED, 300, 3)
-    add(KINDS.DEDUPLICATED, 100, 2)
-    add(KINDS.DOWNLOADED, 50, 5)
+    add(Kind.UPLOADED, 300, 3)
+    add(Kind.DEDUPLICATED, 100, 2)
+    add(Kind.DOWNLOADED, 50, 5)
     counts = {
         "uploaded_bytes": 300,
         "downloaded_bytes": 50,
@@ -85,7 +85,7 @@ def test_nothing_was_transferred(reader: Client) -> None:
 
 
 def test_described_fields_are_those_shown(reader: Client) -> None:
-    add(KINDS.DOWNLOADED, 1)
+    add(Kind.DOWNLOADED, 1)
     row = reader.get(URL, {**WINDOW, "group_by": "location,backend,org,start"}).json()["results"][0]
     assert list(row) == list(UsageSerializer().fields)
     assert row["dedup_ratio"] is None
@@ -112,10 +112,10 @@ def test_described_fields_are_those_shown(reader: Client) -> None:
 )
 @pytest.mark.parametrize("page_size", [1, 2, 100])
 def test_groups(reader: Client, group_by: str, columns: list[str], expected: Any, page_size: int) -> None:
-    add(KINDS.UPLOADED, 4, start=DAY - timedelta(days=1))
-    add(KINDS.UPLOADED, 1, backend="AWS-S3", location="archive")
-    add(KINDS.UPLOADED, 2, org_id=TWO)
-    add(KINDS.UPLOADED, 9, granularity=Granularity.HOUR)
+    add(Kind.UPLOADED, 4, start=DAY - timedelta(days=1))
+    add(Kind.UPLOADED, 1, backend="AWS-S3", location="archive")
+    add(Kind.UPLOADED, 2, org_id=TWO)
+    add(Kind.UPLOADED, 9, granularity=Granularity.HOUR)
     found = rows(reader, *columns, "uploaded_bytes", group_by=group_by, page_size=page_size)
     assert [tuple(str(value)[:10] if "T00:00" in str(value) else value for value in row) for row in found] == expected
 
@@ -137,9 +137,9 @@ def test_groups(reader: Client, group_by: str, columns: list[str], expected: Any
     ],
 )
 def test_filters(reader: Client, query: dict[str, Any], total: int) -> None:
-    add(KINDS.UPLOADED, 1, start=DAY - timedelta(days=1))
-    add(KINDS.UPLOADED, 2, org_id=TWO, backend="AWS-S3", location="archive")
-    add(KINDS.UPLOADED, 8, granularity=Granularity.HOUR, start=DAY + timedelta(hours=9))
+    add(Kind.UPLOADED, 1, start=DAY - timedelta(days=1))
+    add(Kind.UPLOADED, 2, org_id=TWO, backend="AWS-S3", location="archive")
+    add(Kind.UPLOADED, 8, granularity=Granularity.HOUR, start=DAY + timedelta(hours=9))
     assert reader.get(URL, {**WINDOW, **query}).json()["totals"]["uploaded_bytes"] == total
 
 
@@ -158,11 +158,11 @@ def test_filters(reader: Client, query: dict[str, Any], total: int) -> None:
 def test_what_is_filtered_is_in_no_group(
     reader: Client, query: dict[str, Any], found: list[int], page_size: int
 ) -> None:
-    add(KINDS.UPLOADED, 1)
-    add(KINDS.UPLOADED, 8, org_id=TWO, start=DAY - timedelta(days=1))
-    add(KINDS.UPLOADED, 4, org_id=uuid.UUID(int=3), start=DAY - timedelta(days=60))
+    add(Kind.UPLOADED, 1)
+    add(Kind.UPLOADED, 8, org_id=TWO, start=DAY - timedelta(days=1))
+    add(Kind.UPLOADED, 4, org_id=uuid.UUID(int=3), start=DAY - timedelta(days=60))
     if query.get("location") == "archive":
-        add(KINDS.UPLOADED, 4, org_id=TWO, location="archive")
+        add(Kind.UPLOADED, 4, org_id=TWO, location="archive")
     assert [row[0] for row in rows(reader, "uploaded_bytes", **query, page_size=page_size)] == found
 
 
@@ -173,7 +173,7 @@ class TestMany:
     def _many(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(api_usage, "MOST", 4)
         for number in range(1, 11):
-            add(KINDS.UPLOADED, number, org_id=uuid.UUID(int=number))
+            add(Kind.UPLOADED, number, org_id=uuid.UUID(int=number))
 
     @pytest.mark.parametrize("group_by", ["start", "start,org", "start,org,backend", "start,org,backend,location"])
     def test_sums_and_what_an_index_has_in_order_are_there(self, reader: Client, group_by: str) -> None:
@@ -208,8 +208,8 @@ class TestMany:
 
 
 def test_totals_come_with_the_first_page(reader: Client) -> None:
-    add(KINDS.UPLOADED, 1)
-    add(KINDS.UPLOADED, 2, org_id=TWO)
+    add(Kind.UPLOADED, 1)
+    add(Kind.UPLOADED, 2, org_id=TWO)
     first = reader.get(URL, {**WINDOW, "page_size": "1"}).json()
     assert first["totals"]["uploaded_bytes"] == 3
     assert reader.get(first["next"]).json()["totals"] is None
@@ -219,9 +219,9 @@ def test_totals_come_with_the_first_page(reader: Client) -> None:
 def test_the_last_days_unless_asked_otherwise(reader: Client, granularity: str) -> None:
     now = timezone.now().replace(minute=0, second=0, microsecond=0)
     start = now if granularity == Granularity.HOUR else now.replace(hour=0)
-    add(KINDS.UPLOADED, 1, start=start, granularity=granularity)
-    add(KINDS.UPLOADED, 2, start=start - timedelta(days=29), granularity=granularity)
-    add(KINDS.UPLOADED, 4, start=start - timedelta(days=31), granularity=granularity)
+    add(Kind.UPLOADED, 1, start=start, granularity=granularity)
+    add(Kind.UPLOADED, 2, start=start - timedelta(days=29), granularity=granularity)
+    add(Kind.UPLOADED, 4, start=start - timedelta(days=31), granularity=granularity)
     assert reader.get(URL, {"granularity": granularity}).json()["totals"]["uploaded_bytes"] == 3
 
 
@@ -254,14 +254,14 @@ def test_nonsense_is_refused_by_name(reader: Client, query: str, name: str) -> N
 
 
 def test_cursor_of_another_grouping_is_refused(reader: Client) -> None:
-    add(KINDS.UPLOADED, 1)
-    add(KINDS.UPLOADED, 2, org_id=TWO)
+    add(Kind.UPLOADED, 1)
+    add(Kind.UPLOADED, 2, org_id=TWO)
     following = reader.get(URL, {**WINDOW, "page_size": "1", "group_by": "org"}).json()["next"]
     assert_problem(reader.get(following.replace("group_by=org", "group_by=start")), 400, "invalid_parameter")
 
 
 def test_csv_has_the_columns_that_were_asked_for(reader: Client) -> None:
-    add(KINDS.DOWNLOADED, 5, location="=cmd")
+    add(Kind.DOWNLOADED, 5, location="=cmd")
     answer = reader.get(URL, {**WINDOW, "group_by": "location", "format": "csv"})
     assert answer["Content-Disposition"] == 'attachment; filename="usage.csv"'
     found = list(csv.reader(io.StringIO(answer.content.decode(), newline="")))
@@ -281,7 +281,7 @@ def test_csv_has_the_columns_that_were_asked_for(reader: Client) -> None:
 @pytest.mark.parametrize("count", [2**62 - 1, -(2**62) + 1, 2**32 - 1, -1])
 def test_sums_are_exact_whatever_sizes_others_claim(reader: Client, count: int) -> None:
     for day in range(5):
-        add(KINDS.DOWNLOADED, count, start=DAY - timedelta(days=day))
+        add(Kind.DOWNLOADED, count, start=DAY - timedelta(days=day))
     assert reader.get(URL, WINDOW).json()["totals"]["downloaded_bytes"] == 5 * count
 
 

@@ -166,7 +166,7 @@ def test_page_shows_usage_locations_artifacts_and_events(everyone: Client) -> No
     assert "far" in page
     assert "near" not in page
     assert [row.words for row in answer.context["recent"]] == ["deduplicated", "downloaded", "uploaded"]
-    (use,) = answer.context["top"].by_downloads
+    (use,) = [use.usage for use in answer.context["top"].by_downloads]
     assert (use.downloads, use.uploads, use.skipped_uploads, use.moved_bytes) == (1, 1, 1, 8000)
     assert "Of all 3 events of the period." in page
 

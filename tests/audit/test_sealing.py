@@ -21,7 +21,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from audit import chain, outbox, sealing, totals, trail_rows
-from audit.events import Action
+from audit.events import Action, Kind
 from audit.models import AuditEvent, State, TrailHead, UsageTotal
 from audit.publisher import Ack
 from audit.upkeep_tasks import seal
@@ -57,13 +57,13 @@ def usage_of_totals(granularity: str = "day") -> dict[str, Usage]:
     for total in UsageTotal.objects.filter(granularity=granularity):
         mine = usage.setdefault(str(total.org_id), Usage())
         match total.kind:
-            case UsageTotal.Kind.UPLOADED:
+            case Kind.UPLOADED:
                 mine.uploads += total.transfers
                 mine.uploaded_bytes += total.bytes
-            case UsageTotal.Kind.DEDUPLICATED:
+            case Kind.DEDUPLICATED:
                 mine.skipped_uploads += total.transfers
                 mine.saved_bytes += total.bytes
-            case UsageTotal.Kind.DOWNLOADED:
+            case Kind.DOWNLOADED:
                 mine.downloads += total.transfers
                 mine.downloaded_bytes += total.bytes
     return usage
