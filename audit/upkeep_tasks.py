@@ -52,9 +52,10 @@ def remove_expired() -> None:
     except django.db.Error as error:
         logger.warning("The database removes no audit events, which stay: %r", error)
         return
-    if removed:
-        logger.info("Removed events that were older than AUDIT_RETENTION_DAYS: %d", removed)
-    if removed and time.monotonic() - started >= RETENTION_SECONDS:
+    if not removed:
+        return
+    logger.info("Removed events that were older than AUDIT_RETENTION_DAYS: %d", removed)
+    if time.monotonic() - started >= RETENTION_SECONDS:
         # One that waits for two others is one too many: beat sends them, too.
         remove_expired.apply_async(expires=1.5 * RETENTION_SECONDS)
 

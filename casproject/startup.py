@@ -9,8 +9,6 @@ from django.core.exceptions import ImproperlyConfigured
 
 logger = logging.getLogger(__name__)
 
-are_checked = False  # the settings, by this process or by the one that it is a fork of
-
 
 def load_settings() -> None:
     """Read the settings; exit with a line for each variable that cannot be read."""
@@ -25,11 +23,9 @@ def refuse_wrong_settings() -> None:
 
     `manage.py` does this itself; WSGI servers and Celery do not.
     """
-    global are_checked  # noqa: PLW0603
     found = [message for message in checks.run_checks() if not message.is_silenced()]
     errors = [message for message in found if message.is_serious()]
     if errors:
         sys.exit("Refusing to start:\n" + "\n".join(str(error) for error in errors))
     for message in found:
         logger.warning("%s", message)
-    are_checked = True

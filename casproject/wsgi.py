@@ -16,8 +16,9 @@ from casproject import startup
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "casproject.settings")
 startup.load_settings()
 
-if not apps.ready:  # a fork is set up; twice would log twice
+if not apps.ready:  # else this is a fork of casproject/serve.py's process, which did both
     django.setup(set_prefix=False)
+    startup.refuse_wrong_settings()
 pages = WSGIHandler()
 
 from artifacts import late_labels, sweeping  # noqa: E402  (needs the apps loaded)
@@ -28,8 +29,6 @@ from casproject.observability import access_log, process  # noqa: E402  (needs t
 from casproject.observability.edge import Edge  # noqa: E402  (needs the apps loaded)
 from casproject.observability.exchange import Exchange  # noqa: E402  (needs the apps loaded)
 
-if not startup.are_checked:
-    startup.refuse_wrong_settings()
 _cross_origin = TransferHandler([*settings.TRANSFER_MIDDLEWARE, settings.CORS_MIDDLEWARE])
 _handlers = {
     "artifacts": TransferHandler(settings.TRANSFER_MIDDLEWARE),
