@@ -13,7 +13,7 @@ from uuid import UUID
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 
 from artifacts.admin import by_hand
 from artifacts.admin.artifacts import ArtifactAdmin
@@ -21,7 +21,6 @@ from artifacts.admin.locations import LocationAdmin
 from artifacts.admin.scrubs import ScrubAdmin
 from artifacts.admin.uploads import ResumableUploadAdmin
 from artifacts.admission import TRANSFERS
-from artifacts.api_errors import RETRY_AFTER
 from artifacts.exceptions import Busy
 from artifacts.models import Artifact, Location, ResumableUpload, Scrub
 from audit import access, organizations
@@ -29,6 +28,7 @@ from audit.admin.events import AuditEventAdmin
 from audit.admin.organizations import OrganizationAdmin
 from audit.models import AuditEvent, Organization
 from casproject import artifact_history
+from casproject.forms import busy
 from common.organization_ids import parse_organization
 
 
@@ -135,12 +135,10 @@ def in_a_slot(send: Send) -> Send:
             try:
                 held.callback(TRANSFERS.take(by_hand.PEOPLE).release)
             except Busy as error:
-                headers = {"Retry-After": str(RETRY_AFTER)}
-                return HttpResponse(str(error), status=error.status, content_type="text/plain", headers=headers)
+                return busy(error)
             response = send(*args, **kwargs)
             if response.streaming:
-                # As Django's own handler does.
-                response._resource_closers.append(held.pop_all().close)  # type: ignore[attr-defined]
+                by_hand.keep_while_sent(held, response)
             return response
 
     return answer

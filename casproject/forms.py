@@ -40,10 +40,14 @@ class LimitForms:
         try:
             request.form_slot = _FORMS.take("forms")  # type: ignore[attr-defined]
         except Busy as error:
-            return HttpResponse(
-                str(error), status=error.status, content_type="text/plain", headers={"Retry-After": str(RETRY_AFTER)}
-            )
+            return busy(error)
         return None
+
+
+def busy(error: Busy) -> HttpResponse:
+    """The answer to a person for whom there is no slot."""
+    headers = {"Retry-After": str(RETRY_AFTER)}
+    return HttpResponse(str(error), status=error.status, content_type="text/plain", headers=headers)
 
 
 def _length_of(request: HttpRequest) -> int:

@@ -1,7 +1,6 @@
 """Artifacts, which people look at."""
 
 import mimetypes
-from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -16,7 +15,7 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html
 
 from artifacts.admin import by_hand
-from artifacts.admin.cells import LocationFilter, ReadOnly, badge, exact
+from artifacts.admin.cells import LocationFilter, ReadOnly, badge, exact, second
 from artifacts.exceptions import ArtifactError
 from artifacts.models import Artifact
 from artifacts.scrub_findings import State
@@ -181,7 +180,7 @@ class ArtifactAdmin(ReadOnly, ArtifactModelAdmin):
 
     @admin.display(description="created (UTC)", ordering="id")
     def created(self, artifact: Artifact) -> str:
-        return f"{artifact.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        return second(artifact.created_at)
 
     @admin.display(description="digest")
     def short_digest(self, artifact: Artifact) -> str:

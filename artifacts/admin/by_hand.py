@@ -38,9 +38,13 @@ def download(request: HttpRequest, artifact: Artifact) -> HttpResponseBase:
         if isinstance(content, bytes):
             return HttpResponse(content, headers=headers)
         response = StreamingHttpResponse(content, headers=headers)
-        # As Django's own handler does.
-        response._resource_closers.append(held.pop_all().close)  # type: ignore[attr-defined]
+        keep_while_sent(held, response)
         return response
+
+
+def keep_while_sent(held: ExitStack, response: HttpResponseBase) -> None:
+    """Let go of what is held when the answer has been sent or given up, by the way of Django's own handler."""
+    response._resource_closers.append(held.pop_all().close)  # type: ignore[attr-defined]
 
 
 def verify(request: HttpRequest, artifact: Artifact) -> Finding:

@@ -36,5 +36,10 @@ def badge(kind: str, text: str, title: str) -> str:
     return format_html('<span class="cas-badge cas-badge-{}" title="{}">{}</span>', kind, title, text)
 
 
+def second(time: datetime) -> str:
+    """In UTC, as the column's heading says."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
 def exact(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f} UTC"

@@ -1,6 +1,5 @@
 """Locations, which administrators configure and try out."""
 
-from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -14,7 +13,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
 from artifacts import location_use
-from artifacts.admin.cells import badge, exact
+from artifacts.admin.cells import badge, exact, second
 from artifacts.exceptions import ArtifactError
 from artifacts.location_faults import explain
 from artifacts.location_form import LocationForm
@@ -85,7 +84,7 @@ class LocationAdmin(LocationModelAdmin):
 
     @admin.display(description="updated (UTC)", ordering="updated_at")
     def updated(self, location: Location) -> str:
-        return f"{location.updated_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        return second(location.updated_at)
 
     @admin.display(description="quota in use")
     def use(self, location: Location) -> str:

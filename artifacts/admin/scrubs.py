@@ -1,6 +1,5 @@
 """Scrubs: how far each is, and what it found."""
 
-from datetime import UTC
 from typing import TYPE_CHECKING
 
 from django.contrib import admin
@@ -8,7 +7,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.html import format_html_join
 
-from artifacts.admin.cells import LocationFilter, ReadOnly, badge, exact
+from artifacts.admin.cells import LocationFilter, ReadOnly, badge, exact, second
 from artifacts.models import Scrub
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class ScrubAdmin(ReadOnly, ScrubModelAdmin):
 
     @admin.display(description="started (UTC)", ordering="id")
     def started(self, scrub: Scrub) -> str:
-        return f"{scrub.started_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        return second(scrub.started_at)
 
     @admin.display(description="state")
     def progress(self, scrub: Scrub) -> str:

@@ -1,6 +1,5 @@
 """Resumable uploads, which administrators can look at and give up."""
 
-from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -10,7 +9,7 @@ from django.template.loader import render_to_string
 from django.utils.html import format_html
 
 from artifacts import resumable
-from artifacts.admin.cells import LocationFilter, exact
+from artifacts.admin.cells import LocationFilter, exact, second
 from artifacts.exceptions import ArtifactError
 from artifacts.models import ResumableUpload
 from artifacts.signals import person_acted
@@ -76,11 +75,11 @@ class ResumableUploadAdmin(UploadModelAdmin):
 
     @admin.display(description="created (UTC)", ordering="created_at")
     def created(self, upload: ResumableUpload) -> str:
-        return f"{upload.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        return second(upload.created_at)
 
     @admin.display(description="expires (UTC)", ordering="expires_at")
     def expires(self, upload: ResumableUpload) -> str:
-        return f"{upload.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        return second(upload.expires_at)
 
     @admin.display(description="file name", ordering="file_name")
     def name(self, upload: ResumableUpload) -> str:
