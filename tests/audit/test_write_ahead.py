@@ -24,6 +24,10 @@ def segments(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.log"))
 
 
+def refuse(*args: object) -> None:
+    raise OperationalError("the database is gone")
+
+
 @pytest.mark.django_db
 def test_event_comes_out_as_it_went_in() -> None:
     event = make_event(file_name="ünï\u2028\n.txt")
@@ -60,9 +64,6 @@ def test_more_than_is_remembered_is_read_from_the_file(monkeypatch: pytest.Monke
 def test_events_that_the_database_refused_are_synced_and_taken_in_later(
     write_ahead_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*args: object) -> None:
-        raise OperationalError("the database is gone")
-
     synced: list[int] = []
     write_ahead.append(make_event())
     with monkeypatch.context() as patch:
@@ -81,9 +82,6 @@ def test_events_that_the_database_refused_are_synced_and_taken_in_later(
 def test_database_that_refuses_is_left_alone_for_a_while_and_few_segments_are_left_behind(
     write_ahead_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*args: object) -> None:
-        raise OperationalError("the database is gone")
-
     now = 1000.0
     monkeypatch.setattr(intake, "time", SimpleNamespace(monotonic=lambda: now))
     with monkeypatch.context() as patch:
