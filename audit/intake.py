@@ -1,7 +1,9 @@
 """Takes into the trail what waits outside of it."""
 
 import logging
+import math
 import time
+from functools import partial
 
 import django.db
 
@@ -18,14 +20,14 @@ class _Refusal:
     at: float | None = None
 
 
-def take_in() -> int:
+def take_in(seconds: float = math.inf) -> int:
     """Move events from the write-ahead log and the journal into the trail; returns how many.
 
-    Those that the database still refuses stay where they are.
+    Those that the database still refuses stay where they are, and so does what others left behind and takes longer.
     """
     _Refusal.at = None
     taken = 0
-    for take_in_some in (write_ahead.take_in, write_ahead.take_in_left_behind):
+    for take_in_some in (write_ahead.take_in, partial(write_ahead.take_in_left_behind, seconds)):
         try:
             taken += take_in_some()
         except django.db.Error as error:

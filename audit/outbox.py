@@ -27,6 +27,7 @@ from common import tracing
 from common.transactions import write_transaction
 
 BATCH = 512
+SECONDS = 2.0  # that one run may take: the same worker seals, and is alive when its runs end
 REST = 2.0  # seconds after a batch of which a stream took nothing
 TRACED = 100  # events of a batch that are named in its trace
 LEASE = timedelta(seconds=30)  # where there are no row locks; longer than publisher.longest_batch() and the marking
@@ -86,19 +87,20 @@ class Batch:
         return any(event.attempts == 0 for event in self.events)
 
 
-def publish_pending(batches: int = 100) -> bool:
-    """Publish what is due, at most this many batches; return whether there may be more.
+def publish_pending(seconds: float = SECONDS) -> bool:
+    """Publish what is due, for about this long; return whether there may be more.
 
     Raises publisher.Unreachable, with nothing claimed, when there is no connection to be had.
     """
     connect()
-    for number, batch in enumerate(publish_batches(), start=1):
+    deadline = time.monotonic() + seconds
+    for batch in publish_batches():
         # That was all, and what came meanwhile has a nudge of its own: looking again at once would find a few events
         # each time, and on SQLite cost two commits for them, which uploads wait for.
         if len(batch.events) < BATCH:
             return False
-        if number == batches:
-            return batch.settles_any
+        if batch.settles_any and time.monotonic() > deadline:
+            return True
     return False
 
 

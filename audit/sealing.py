@@ -7,7 +7,9 @@ late. Everything a batch changes is one transaction: killed at any moment, it ha
 
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
@@ -55,9 +57,27 @@ def take_turn() -> int:
         _Turn.ended = time.monotonic()
 
 
+def is_late() -> bool:
+    """Whether events wait that should be sealed by now, and nobody seals.
+
+    While there is much to publish, a message to seal waits behind those that say so, and expires.
+    """
+    late = 2 * settings.CAS_SEAL_SECONDS
+    if _Turn.ended is not None and time.monotonic() < _Turn.ended + late:
+        return False
+    head = TrailHead.objects.filter(pk=1).first()
+    # In either direction, for the clock may have been set.
+    is_sealing = head and head.sealed_at and abs(timezone.now() - head.sealed_at) < timedelta(seconds=late)
+    return not is_sealing and _is_any_unsealed()
+
+
+def _is_any_unsealed() -> bool:
+    return AuditEvent.objects.filter(position=None).exists()
+
+
 def seal_batch(limit: int = BATCH) -> int:
     """Seal up to `limit` events, oldest first, and return how many; waits while someone else seals."""
-    if not AuditEvent.objects.filter(position=None).exists():
+    if not _is_any_unsealed():
         return 0  # without a lock, for this is asked every few seconds
     prepared = None
     if connection.vendor == "sqlite":

@@ -6,7 +6,7 @@ import time
 from celery import shared_task
 from django.conf import settings
 
-from audit import draining, intake, nudge, outbox
+from audit import draining, intake, nudge, outbox, sealing, upkeep_tasks
 from audit.consumer import Consumer, StreamError
 from audit.mirror import Mirror
 from audit.outages import Outage
@@ -15,6 +15,7 @@ from common.worker import is_ending
 
 logger = logging.getLogger(__name__)
 
+TAKE_IN_SECONDS = 10  # publishing and sealing wait for it
 MIRROR_SECONDS = 20  # a scrub and a sweep wait for it
 
 _unreachable, _unreadable = Outage(logger), Outage(logger)
@@ -22,10 +23,15 @@ _unreachable, _unreadable = Outage(logger), Outage(logger)
 
 @shared_task
 def publish_pending() -> None:
-    """Publish what is due; come again when there is more than one task should do."""
-    intake.take_in()
-    if not settings.NATS_URL:
-        return
+    """Publish what is due; come again when there is more than one task should do. And seal, when nobody comes to it."""
+    intake.take_in(TAKE_IN_SECONDS)
+    if settings.NATS_URL:
+        _publish()
+    if sealing.is_late():
+        upkeep_tasks.seal()
+
+
+def _publish() -> None:
     outbox.rest()
     try:
         may_have_more = outbox.publish_pending()

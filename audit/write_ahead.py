@@ -8,6 +8,7 @@ into the trail, many in one transaction.
 
 import fcntl
 import logging
+import math
 import os
 import threading
 import time
@@ -159,13 +160,16 @@ def left_behind() -> list[Path]:
     return [path for path in segments() if path != _log.path]
 
 
-def take_in_left_behind() -> int:
-    """The same for segments of processes that ended, and of those that the database refused.
+def take_in_left_behind(seconds: float = math.inf) -> int:
+    """The same for segments of processes that ended, and of those that the database refused; for about this long.
 
     One that cannot be read or removed is logged, and holds up no other.
     """
+    deadline = time.monotonic() + seconds
     taken = 0
     for path in left_behind():
+        if time.monotonic() > deadline:
+            break
         try:
             taken += _take_in_file(path)
         except (FileNotFoundError, BlockingIOError):

@@ -287,8 +287,8 @@ def test_publishing_stops_at_its_share_and_says_that_there_may_be_more(monkeypat
     for _ in range(5):
         make_row()
     nats = FakeNats(monkeypatch, Ack(1))
-    assert outbox.publish_pending(batches=2) is True
-    assert nats.batches == [2, 2]
+    assert outbox.publish_pending(seconds=0) is True
+    assert nats.batches == [2]
 
 
 def test_what_comes_while_the_last_of_it_is_published_is_left_to_its_own_nudge(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,12 +321,12 @@ def make_tried() -> AuditEvent:
     return row
 
 
-@pytest.mark.parametrize("batches", [100, 3])
+@pytest.mark.parametrize(("seconds", "new_ones"), [(60.0, 3), (0.0, 1)])
 def test_events_that_are_refused_again_and_again_hold_up_no_new_ones(
-    monkeypatch: pytest.MonkeyPatch, batches: int
+    monkeypatch: pytest.MonkeyPatch, seconds: float, new_ones: int
 ) -> None:
     refused = [make_tried() for _ in range(4)]
-    new = [make_row() for _ in range(3)]
+    new = [make_row() for _ in range(new_ones)]
     nats = FakeNats(monkeypatch, Rejected("may not be published to"))
     answer = publisher.publish
 
@@ -336,8 +336,8 @@ def test_events_that_are_refused_again_and_again_hold_up_no_new_ones(
         return [a if m.message_id in tried else Ack(1) for m, a in zip(messages, answers, strict=True)]
 
     monkeypatch.setattr(publisher, "publish", take_new)
-    assert outbox.publish_pending(batches) is False
-    assert nats.batches == [2, 2, 1]
+    assert outbox.publish_pending(seconds) is False
+    assert nats.batches == [2, *([2] if new_ones == 3 else []), 1]
     assert set(AuditEvent.objects.filter(state=State.PUBLISHED)) == set(new)
 
 

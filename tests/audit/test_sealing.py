@@ -5,20 +5,23 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.conf import settings as project
 from django.db import OperationalError, connection, connections, transaction
+from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pytest_django import Settings
 
 from audit import chain, outbox, sealing, totals, trail_rows
 from audit.events import Action, Kind
@@ -135,6 +138,36 @@ def test_each_run_is_as_long_as_the_worker_did_other_things(monkeypatch: pytest.
         now += others
         sealing.take_turn()
     assert runs == [sealing.SECONDS, sealing.SECONDS, 3.0, sealing.MOST]
+
+
+@pytest.mark.parametrize(
+    ("events", "since_own_turn", "since_any", "is_late"),
+    [
+        (1, None, None, True),
+        (1, 5.0, 5.0, True),
+        (0, 5.0, 5.0, False),  # nothing waits
+        (1, 3.0, 5.0, False),  # this worker has just sealed
+        (1, 5.0, 3.0, False),  # another has
+        (1, 5.0, -3.0, False),  # another has, whose clock is ahead
+        (1, 5.0, -5.0, True),  # the clock was set back
+    ],
+)
+def test_sealing_is_late_when_events_wait_and_nobody_has_sealed_for_two_periods(
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    events: int,
+    since_own_turn: float | None,
+    since_any: float | None,
+    is_late: bool,
+) -> None:
+    settings.CAS_SEAL_SECONDS = 2.0
+    for _ in range(events):
+        make_row()
+    if since_any is not None:
+        TrailHead.objects.create(pk=1, sealed_at=timezone.now() - timedelta(seconds=since_any))
+    ended = None if since_own_turn is None else time.monotonic() - since_own_turn
+    monkeypatch.setattr(sealing._Turn, "ended", ended)
+    assert sealing.is_late() is is_late
 
 
 def test_task_seals() -> None:

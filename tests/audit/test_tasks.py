@@ -16,7 +16,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from pytest_django import Settings
 
-from audit import journal, metrics, nudge, outages, outbox, publisher, tasks
+from audit import journal, metrics, nudge, outages, outbox, publisher, sealing, tasks
 from audit.answers import Rejected
 from audit.events import Action
 from audit.models import AuditEvent, State
@@ -35,6 +35,7 @@ def _folder_of_its_own(
     settings.CAS_DATA_DIR = tmp_path
     monkeypatch.setattr(outbox._Refusal, "at", None)
     monkeypatch.setattr(tasks, "_unreachable", Outage(tasks.logger))
+    monkeypatch.setattr(sealing, "is_late", lambda: False)
 
 
 def stream(since: int) -> list[dict[str, Any]]:
@@ -162,6 +163,23 @@ def test_task_that_did_its_share_sends_for_another(nats: NatsServer, monkeypatch
     assert nudges == [None]
 
 
+@pytest.mark.parametrize("is_late", [True, False])
+@pytest.mark.parametrize("is_reachable", [True, False])
+def test_task_seals_when_nobody_comes_to_it(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch, is_reachable: bool, is_late: bool
+) -> None:
+    def refuse() -> None:
+        raise publisher.Unreachable
+
+    monkeypatch.setattr(sealing, "is_late", lambda: is_late)
+    if not is_reachable:
+        monkeypatch.setattr(publisher, "connect", refuse)
+    row = make_row()
+    publish_pending()
+    row.refresh_from_db()
+    assert (row.state == State.PUBLISHED, row.position == 1) == (is_reachable, is_late)
+
+
 def test_task_publishes_what_waited_in_the_journal(nats: NatsServer) -> None:
     journal.append(make_event())
     publish_pending()
@@ -174,12 +192,12 @@ def test_backlog_larger_than_one_share_is_published_by_as_many_tasks_as_it_takes
     nudges: list[None] = []
     monkeypatch.setattr(nudge, "wake", lambda: nudges.append(None))
     monkeypatch.setattr(outbox, "BATCH", 2)
-    monkeypatch.setattr(outbox, "publish_pending", partial(outbox.publish_pending, batches=2))
-    for _ in range(9):
+    monkeypatch.setattr(outbox, "publish_pending", partial(outbox.publish_pending, seconds=0))
+    for _ in range(5):
         make_row()
     for run in (1, 2):
         publish_pending()
-        assert AuditEvent.objects.filter(state=State.PUBLISHED).count() == run * 4
+        assert AuditEvent.objects.filter(state=State.PUBLISHED).count() == run * 2
         assert len(nudges) == run
     publish_pending()
     assert not AuditEvent.objects.exclude(state=State.PUBLISHED).exists()

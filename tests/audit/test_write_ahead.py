@@ -244,6 +244,15 @@ def test_events_of_a_process_that_was_killed_are_taken_in_and_those_of_one_that_
 
 
 @pytest.mark.django_db
+def test_more_than_there_is_time_for_is_left_to_the_next_time(write_ahead_folder: Path) -> None:
+    for _ in range(2):
+        write_ahead.append(make_event())
+        write_ahead._log.close()
+    assert write_ahead.take_in_left_behind(seconds=-1) == 0
+    assert write_ahead.take_in_left_behind(seconds=60) == 2
+
+
+@pytest.mark.django_db
 def test_events_that_were_taken_in_before_a_crash_are_not_doubled(write_ahead_folder: Path) -> None:
     for _ in range(2):
         write_ahead.append(make_event())
