@@ -45,7 +45,7 @@ class Mirror:
             oldest = oldest_kept()  # after that: what was removed just now is not known, and too old
             unknown = [row for event_id, row in reversed(fresh.items()) if event_id not in known]
             rows = [row for row in unknown if min(row.occurred_at, _published(row)) >= oldest]
-            AuditEvent.objects.bulk_create(rows, ignore_conflicts=True)
+            AuditEvent.insert([row.insertable() for row in rows])
         self.too_old += len(unknown) - len(rows)
         self.taken_in += len(rows)
         self.known += len(messages) - len(fresh) + len(known)

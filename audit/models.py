@@ -93,7 +93,9 @@ def insertion() -> Insert:
 
     Not by the ORM, which would build it anew while it holds SQLite's write lock.
     """
-    return Insert(AuditEvent._meta.db_table, [str(field.column) for _, field in inserted_fields()], "DO NOTHING")
+    columns = [str(field.column) for _, field in inserted_fields()]
+    # Of no other key: where PostgreSQL's sequence is behind the table, a new event would pass for one that is there.
+    return Insert(AuditEvent._meta.db_table, columns, "(event_id) DO NOTHING")
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
@@ -213,12 +215,12 @@ class AuditEvent(models.Model):
     @staticmethod
     def column_values(event: Event | ActEvent, state: State) -> list[Any]:
         """What an insert writes of this event: as the database wants it, in the order of `insertion`'s columns."""
-        values = _values_of(event, state)
+        return AuditEvent.of(event, state).insertable()
+
+    def insertable(self) -> list[Any]:
+        """What an insert writes of this row: as the database wants it, in the order of `insertion`'s columns."""
         database = transaction.get_connection()
-        return [
-            field.get_db_prep_save(values[name] if name in values else field.get_default(), database)
-            for name, field in inserted_fields()
-        ]
+        return [field.get_db_prep_save(getattr(self, name), database) for name, field in inserted_fields()]
 
     @staticmethod
     def insert(rows: Sequence[list[Any]]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection, connections
+from django.db import IntegrityError, connection, connections
 from django.test import Client
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -24,7 +24,7 @@ from audit.mirror import Mirror, bytes_of, event_id_of, text_of
 from audit.models import AuditEvent, Granularity, State, UsageTotal
 from tests.audit.streams import STREAM, publish, publish_events, publish_raw, raw, with_stream
 from tests.audit.test_consume_usage import malformed, payloads, with_data
-from tests.audit.trails import seal_all
+from tests.audit.trails import give_free_ids, give_taken_ids, seal_all
 from tests.factories import ORGANIZATION, make_event, make_row
 from tests.servers import NatsServer, wait_until
 
@@ -258,6 +258,19 @@ def test_transaction_holds_all_of_a_batch_or_nothing(server: NatsServer, monkeyp
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE elsewhere RENAME TO audit_auditevent")
     assert mirror_stream() == "1 taken in, 0 known already."
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite gives no id that is taken")
+def test_message_that_gets_a_taken_id_is_not_told_as_taken_in() -> None:
+    make_row()
+    give_taken_ids()
+    mirror = Mirror()
+    with pytest.raises(IntegrityError):
+        mirror.take_in([message(b"anything")])
+    assert mirror.taken_in == 0
+    give_free_ids()
+    mirror.take_in([message(b"anything")])
+    assert (mirror.taken_in, AuditEvent.objects.count()) == (1, 2)
 
 
 def test_task_takes_in_what_is_new(server: NatsServer) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as project_settings
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import Client
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
@@ -16,7 +16,8 @@ from artifacts.tokens import DOWNLOADER
 from audit import intake, journal, keeping, nudge, receivers, write_ahead
 from audit.models import AuditEvent
 from common import group_commit
-from tests.factories import ORGANIZATION, bearer, digest_of
+from tests.audit.trails import give_free_ids, give_taken_ids
+from tests.factories import ORGANIZATION, bearer, digest_of, make_event, make_row
 
 CONTENT = b"some content"
 URL = f"/artifacts/{digest_of(CONTENT)}"
@@ -120,6 +121,25 @@ def test_event_that_the_database_refuses_waits_in_a_file_and_the_upload_succeeds
     assert len(nudges) == 1
     assert intake.take_in() == 1
     assert AuditEvent.objects.get().digest == digest_of(CONTENT).hex
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite gives no id that is taken")
+@pytest.mark.django_db(transaction=True)
+def test_event_that_gets_a_taken_id_waits_in_a_file_until_the_sequence_is_set(
+    client: Client, location: Location, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(9):
+        make_row()
+    give_taken_ids()
+    assert client.put(URL, CONTENT, headers=bearer()).status_code == 201
+    assert client.get(URL, headers=bearer(DOWNLOADER)).getvalue() == CONTENT
+    journal.append(make_event())
+    assert intake.take_in() == 0
+    assert (len(write_ahead.segments()), len(journal.pending()), AuditEvent.objects.count()) == (1, 1, 9)
+    assert "audit_auditevent_pkey" in caplog.text
+    give_free_ids()
+    assert intake.take_in() == 3
+    assert AuditEvent.objects.count() == 12
 
 
 @pytest.mark.django_db(transaction=True)

@@ -46,6 +46,18 @@ def sql(statement: str, *parameters: Any) -> None:
         cursor.execute(statement, parameters)
 
 
+_IDS = "pg_get_serial_sequence('audit_auditevent', 'id')"
+
+
+def give_taken_ids() -> None:
+    """Have PostgreSQL's next events get ids that the trail has, as where its sequence was left behind."""
+    sql(f"SELECT setval({_IDS}, (SELECT min(id) FROM audit_auditevent), false)")  # noqa: S608  (a constant)
+
+
+def give_free_ids() -> None:
+    sql(f"SELECT setval({_IDS}, (SELECT max(id) FROM audit_auditevent))")  # noqa: S608  (the same)
+
+
 def rows() -> list[trail_rows.TrailRow]:
     return trail_rows.read("position IS NOT NULL ORDER BY position", [])
 
