@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from audit.entries import storable
+
 # Refusals of this very message, by err_code (nats-server, server/errors.json). All others speak of the stream or
 # the server: full, sealed, missing, without a leader. That is not the event's fault, and passes.
 _FINAL_ERRORS = {
@@ -14,6 +16,7 @@ _FINAL_ERRORS = {
     10097,  # JSStreamHeaderExceedsMaximumErr
 }
 _LONGEST_REASON = 300  # characters of what somebody answered
+_BEYOND = 2**63  # what a database's integer cannot hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +40,32 @@ Outcome = Ack | Rejected
 
 
 def read(data: bytes) -> Outcome:
-    """What this answer means. One that is no PubAck, whoever sent it, is a rejection that may pass."""
+    """What this answer means. One that is no PubAck, whoever sent it, is a rejection that may pass.
+
+    Nothing is raised, and a database can hold what is returned.
+    """
     try:
         answer = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _not_an_ack(data)
     if not isinstance(answer, dict):
         return _not_an_ack(data)
     if (error := answer.get("error")) is not None:
         return _refusal(error, data)
     sequence = answer.get("seq")
-    if not isinstance(sequence, int) or sequence < 1:
+    if type(sequence) is not int or not 1 <= sequence < _BEYOND:
         return _not_an_ack(data)
     return Ack(sequence, answer.get("duplicate") is True)
 
 
 def _refusal(error: Any, data: bytes) -> Rejected:
-    if not isinstance(error, dict) or "description" not in error:
+    if not isinstance(error, dict):
         return _not_an_ack(data)
-    number = error.get("err_code")
-    reason = f"{error['description']} (JetStream error {number})"
-    return Rejected(reason[:_LONGEST_REASON], is_permanent=number in _FINAL_ERRORS)
+    description, number = error.get("description"), error.get("err_code", 0)  # NATS leaves out a 0
+    if not isinstance(description, str) or type(number) is not int:
+        return _not_an_ack(data)
+    reason = f"{description} (JetStream error {number})"
+    return Rejected(storable(reason[:_LONGEST_REASON]), is_permanent=number in _FINAL_ERRORS)
 
 
 def _not_an_ack(data: bytes) -> Rejected:

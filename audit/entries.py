@@ -83,4 +83,9 @@ def _size(value: Any) -> int | None:
 
 
 def _text(value: Any) -> str:
-    return _UNSTORABLE.sub("\ufffd", value) if isinstance(value, str) else ""
+    return storable(value) if isinstance(value, str) else ""
+
+
+def storable(text: str) -> str:
+    """The text with a mark in place of each character that a database's text cannot hold."""
+    return _UNSTORABLE.sub("\ufffd", text)

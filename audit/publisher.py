@@ -21,6 +21,7 @@ from nats.aio.msg import Msg
 from audit import answers
 from audit.answers import Ack, Outcome, Rejected
 from audit.connection import NatsClient, reason_of
+from audit.entries import storable
 from audit.inbox import Inbox
 
 __all__ = ["Ack", "Message", "Outcome", "Publisher", "Rejected", "Unreachable", "connect", "publish"]
@@ -208,7 +209,7 @@ async def _send(client: NatsClient, message: Message, reply: str) -> Rejected | 
 
 
 def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return storable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
 
 
 _publisher: tuple[int, Publisher] | None = None

@@ -47,13 +47,39 @@ def test_refusal_that_speaks_of_the_stream_or_the_server_passes(code: int, err_c
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"hello", b"[]", b"null", b"7", b"{}", b'{"seq":0}', b'{"seq":"7"}', b'{"error":"text"}', b'{"error":{}}'],
+    [
+        b"",
+        b"hello",
+        b"[]",
+        b"null",
+        b"7",
+        b"{}",
+        b'{"seq":0}',
+        b'{"seq":"7"}',
+        b'{"seq":true}',
+        b'{"seq":7.0}',
+        b'{"seq":9223372036854775808}',  # more than a database's integer
+        b'{"error":"text"}',
+        b'{"error":{}}',
+        b'{"error":{"description":[]}}',
+        b'{"error":{"description":"not now","err_code":[]}}',
+        b'{"error":{"description":"not now","err_code":10054.0}}',
+        b"[" * 100_000,
+    ],
 )
 def test_what_is_no_ack_is_a_rejection_that_passes(data: bytes) -> None:
     outcome = answers.read(data)
     assert isinstance(outcome, Rejected)
     assert not outcome.is_permanent
     assert "no ack" in outcome.reason
+
+
+def test_largest_sequence_that_a_database_holds_is_an_ack() -> None:
+    assert answers.read(b'{"seq":9223372036854775807}') == Ack(2**63 - 1)
+
+
+def test_reason_has_a_mark_where_a_database_could_not_hold_what_was_said() -> None:
+    assert answers.read(refusal(400, 7, "a\0b\ud800c")) == Rejected("a\ufffdb\ufffdc (JetStream error 7)")
 
 
 def test_reason_is_no_longer_than_a_person_reads() -> None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit import outbox, publisher
+from audit import answers, outbox, publisher
 from audit.answers import Ack, Outcome, Rejected
 from audit.models import AuditEvent, State
 from audit.publisher import Message, Publisher, Unreachable
@@ -221,6 +221,24 @@ def test_each_row_of_a_claim_has_its_own_outcome() -> None:
         rows[1].pk: ("pending", None),
         rows[2].pk: ("published", 2),
     }
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"seq":true}',
+        b'{"seq":1000000000000000000000000}',
+        b'{"error":{"description":"\\u0000\\ud800","err_code":7}}',
+        b'{"error":{"description":"no","err_code":[]}}',
+        b"\0\xff\xed\xa0\x80",
+    ],
+)
+def test_answer_of_any_kind_can_be_marked_and_holds_up_no_other(data: bytes) -> None:
+    for _ in range(2):
+        make_row()
+    outbox.mark(outbox.claim(2), [answers.read(data), Ack(1)])
+    assert list(AuditEvent.objects.order_by("id").values_list("state", flat=True)) == ["pending", "published"]
+    assert AuditEvent.objects.exclude(last_error="").count() == 1
 
 
 def test_late_rejection_does_not_undo_what_another_worker_published() -> None:

@@ -18,6 +18,7 @@ from nats.js.api import DiscardPolicy, StreamConfig
 
 from audit import publisher
 from audit.answers import Ack, Outcome, Rejected
+from audit.inbox import Inbox
 from audit.publisher import Message, Publisher, Unreachable
 from tests.servers import NatsServer, wait_until
 
@@ -459,6 +460,12 @@ def test_answers_that_may_not_be_read_are_told(tmp_path: Path, monkeypatch: pyte
     assert not outcome.is_permanent
     assert outcome.reason.startswith("no ack in time; NATS: ")
     assert "permissions violation for subscription to" in outcome.reason.lower()
+
+
+def test_complaint_of_the_server_is_text_that_a_database_can_hold() -> None:
+    inbox = Inbox("")
+    asyncio.run(publisher._note(inbox, nats_client.errors.Error("nats: a\0b")))
+    assert inbox.complaint == "Error: nats: a\ufffdb"
 
 
 def test_refused_password_is_unreachable_and_is_shown_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
