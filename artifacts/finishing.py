@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from artifacts import services
 from artifacts.digests import Digest
-from artifacts.exceptions import ArtifactError, DigestMismatch, UploadBusy, UploadNotFound
+from artifacts.exceptions import ArtifactError, DigestMismatch, Unavailable, UploadBusy, UploadNotFound
 from artifacts.models import ResumableUpload
 from artifacts.services import Stored, Uploaded
 from artifacts.storage import ObjectReader, Partial, open_store
@@ -37,7 +37,7 @@ def finish(grant: Grant, upload: ResumableUpload) -> None:
     """Make it an artifact, or wait for the request that does; `upload` then has its result.
 
     One event comes of it, committed together with the result: a server that is killed meanwhile has done both
-    or neither. Raises what `commit` raises.
+    or neither. Raises what `commit` raises; Unavailable when the database has not recorded the result.
     """
     if not _take_lease(upload):
         return
@@ -59,7 +59,7 @@ def skip(grant: Grant, upload: ResumableUpload, stored: Stored) -> None:
     upload.was_there = True
     settling = _Settling(upload)
     services.record_skipped(grant, stored, upload.file_name, before_event=settling.defer, event_id=_event_id(upload))
-    settling.is_done()
+    settling.is_done()  # or not: whoever finishes it once more finds it there, too
 
 
 def partial_of(upload: ResumableUpload) -> Partial:
@@ -124,11 +124,14 @@ def _commit(grant: Grant, upload: ResumableUpload, partial: Partial, source: _So
         upload.file_name,
         digest=digest,
         stored=stored,
+        # What is placed and cannot be recorded is there already when it is finished once more, and counts as skipped.
+        before_placing=lambda: _prolong_lease(upload.pk),
         before_event=settling.defer,
         event_id=_event_id(upload),
     )
-    if settling.is_done():
-        _discard_quietly(upload, partial)
+    if not settling.is_done():
+        raise Unavailable
+    _discard_quietly(upload, partial)
 
 
 def _event_id(upload: ResumableUpload) -> uuid.UUID:
@@ -210,8 +213,12 @@ def _keep_lease(pk: uuid.UUID, over: Event) -> None:
     try:
         while not over.wait(LEASE.total_seconds() / 3):
             try:
-                ResumableUpload.objects.filter(pk=pk, result="").update(finishing_until=timezone.now() + LEASE)
+                _prolong_lease(pk)
             except django.db.Error:
                 logger.exception("The lease on upload %s could not be prolonged", pk)
     finally:
         django.db.connection.close()
+
+
+def _prolong_lease(pk: uuid.UUID) -> None:
+    ResumableUpload.objects.filter(pk=pk, result="").update(finishing_until=timezone.now() + LEASE)

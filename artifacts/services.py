@@ -133,13 +133,15 @@ def commit(
     digest: Digest | None,
     stored: Stored | None,
     limit: int = 0,
+    before_placing: Callable[[], object] | None = None,
     before_event: Callable[[Uploaded], object] | None = None,
     event_id: UUID | None = None,
 ) -> Uploaded:
     """The way every upload ends: its bytes pass into `staged`, verified, and are placed and recorded.
 
     `stored` is what is there under `digest`, and not sound; without `digest` it is looked for when the bytes
-    have told theirs. `before_event` is called with the outcome when only the event is left to come: what it gives
+    have told theirs. `before_placing` is called when the bytes are verified and not there; what it raises is raised,
+    and nothing is placed. `before_event` is called with the outcome when only the event is left to come: what it gives
     to `group_commit.defer` is committed together with that. `event_id` is for an upload that may end twice, and is to
     be told once. Raises what `upload` raises.
     """
@@ -151,6 +153,8 @@ def commit(
         if digest is None:
             stored = find_stored(location, reader.digest)
         is_there = stored is not None and stored.size_bytes == reader.size and may_stay(stored)
+        if before_placing and not is_there:
+            before_placing()
         is_placed = not is_there and _place(location, staged, reader, is_replacing=stored is not None)
 
     if is_placed:

@@ -2,9 +2,10 @@
 
 import base64
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,21 +14,22 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from artifacts import examining, labels, late_labels, locations
+from artifacts import examining, labels, late_labels, locations, services
 from artifacts.block_hashes import HASHED_BLOCK
-from artifacts.models import Artifact, BlockHashes, Location
+from artifacts.models import Artifact, BlockHashes, Location, ResumableUpload
 from artifacts.tokens import DOWNLOADER
 from audit import intake, write_ahead
 from audit.models import AuditEvent
 from common import first_query, group_commit
 from common.folders import write_whole
 from tests.artifacts.test_errors import assert_problem
+from tests.artifacts.test_tus import Tus
 from tests.factories import bearer, digest_of, stored_at
 from tests.servers import wait_until
 
 CONTENT, OTHER = b"some content", b"other content"
 LARGE = bytes(HASHED_BLOCK + 5)
-TABLES = ("artifacts_artifact", "artifacts_location", "audit_auditevent")
+TABLES = ("artifacts_artifact", "artifacts_location", "artifacts_resumableupload", "audit_auditevent")
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -303,6 +305,50 @@ def test_resumable_upload_counts_on_nothing_that_the_database_does_not_vouch_for
     )
     assert answer.status_code == 201
     assert answer.get("Upload-Offset", "0") == "0"
+
+
+def test_resumable_upload_whose_database_goes_while_it_is_read_is_not_placed(
+    client: Client, location: Location, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be there already at its end, and count as skipped."""
+    tus = Tus(client)
+    address = tus.start()
+    with ExitStack() as outage, monkeypatch.context() as patch:
+
+        def find(*args: Any) -> None:
+            outage.enter_context(no_database())
+
+        patch.setattr(services, "find_stored", find)
+        answer = tus.patch(address, 0, CONTENT)
+    assert_problem(answer, 503, "unavailable")
+    assert answer["Retry-After"] == "5"
+    assert not stored_at(root, CONTENT).exists()
+    assert write_ahead.segments() == []
+    ResumableUpload.objects.update(finishing_until=None)  # as 15 seconds later
+    assert tus.head(address)["Upload-Skipped"] == "false"
+    assert list(AuditEvent.objects.values_list("skipped", flat=True)) == [False]
+
+
+def test_resumable_upload_whose_database_goes_while_it_is_placed_is_not_at_its_end(
+    client: Client, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tus = Tus(client)
+    address = tus.start()
+    place = services._place
+    with ExitStack() as outage, monkeypatch.context() as patch:
+
+        def place_and_go(*args: Any, **options: Any) -> bool:
+            outage.enter_context(no_database())
+            return place(*args, **options)
+
+        patch.setattr(services, "_place", place_and_go)
+        answer = tus.patch(address, 0, CONTENT)
+    assert_problem(answer, 503, "unavailable")
+    assert answer["Retry-After"] == "5"
+    ResumableUpload.objects.update(finishing_until=None)  # as 15 seconds later
+    assert tus.head(address)["Content-Location"] == url(CONTENT)
+    intake.take_in()
+    assert AuditEvent.objects.count() == 1
 
 
 def test_label_of_a_location_that_is_gone_is_dropped(location: Location) -> None:
