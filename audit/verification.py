@@ -50,17 +50,28 @@ class Scan:
         self.position = from_position - 1
         self._trail_id = head.trail_id
         self._keys = keys
-        self._link = self._link_at(self.position)
+        self._link: bytes | None = None
         self._cursor: tuple[int, int] = (from_position, -1)
         # Whether nothing was found since the last checkpoint, nor removed without its number; that number, if known.
         self._is_whole = from_position == 1
         self._number: int | None = 0 if self._is_whole else None
+        self._learn_link(head.position)
 
-    def _link_at(self, position: int) -> bytes | None:
-        if position == 0:
-            return chain.GENESIS
-        rows = trail_rows.read("position = %s ORDER BY id LIMIT 1", [position])
-        return rows[0].link if rows else None
+    def _learn_link(self, end: int) -> None:
+        """Know the link before the first position, as it is stored; without it the first event proves nothing."""
+        if self.position == 0:
+            self._link = chain.GENESIS
+        elif rows := trail_rows.read("position = %s ORDER BY id LIMIT 1", [self.position]):
+            self._link = rows[0].link
+            if self._link is None:
+                self._find(rows[0], "its link is gone")
+        # After the rows: whoever removes one writes its note in the same transaction.
+        elif (removed := removals.covering(self.position)) is None:
+            if self.position <= end:
+                self._add(Finding(_gone(self.position, self.position), self.position))
+        elif removed.last_position == self.position:  # else it is crossed
+            self._judge_removed(removed, removed.first_position)
+            self._link = bytes(removed.link)
 
     def next_page(self) -> list[TrailRow]:
         """More rows, in the order of the chain; several that claim one position, in the order of their ids."""
@@ -116,6 +127,11 @@ class Scan:
 
     def _cross_removed(self, removed: RemovedEvents) -> None:
         first = self.position + 1
+        self._judge_removed(removed, first)
+        self.report.removed += removed.last_position - first + 1
+        self.position, self._link = removed.last_position, bytes(removed.link)
+
+    def _judge_removed(self, removed: RemovedEvents, first: int) -> None:
         statement = removals.statement_of(self._trail_id, removed)
         verdict = self._keys.judge(statement)
         if verdict in {Verdict.FORGED, Verdict.UNKNOWN_KEY} or (verdict is Verdict.UNSIGNED and self._keys):
@@ -131,8 +147,6 @@ class Scan:
             self._add(Finding(f"{problem}, and number {self._number} stands before it", first))
         else:
             self._number, self._is_whole = removed.checkpoint_number, True
-        self.report.removed += removed.last_position - first + 1
-        self.position, self._link = removed.last_position, bytes(removed.link)
 
     def _compare(self, row: TrailRow, statement: Checkpoint) -> None:
         """Judge a checkpoint of the trail's own. One that its row disguises is passed over, and missed by the next."""

@@ -197,6 +197,28 @@ def test_note_that_was_changed_is_named(change: str, position: int, problem: str
     assert (found.position, problem in found.problem) == (position, True), found
 
 
+@pytest.mark.parametrize(
+    ("change", "start", "position", "problem"),
+    [
+        ("UPDATE audit_auditevent SET size_bytes = 99, payload = 'x' WHERE position = 7", 7, 7, "altered"),
+        ("UPDATE audit_removedevents SET signature = ''", 7, 1, "not signed"),
+        ("DELETE FROM audit_removedevents", 7, 6, "was removed"),
+        ("DELETE FROM audit_auditevent WHERE position = 8", 9, 8, "was removed"),
+        ("UPDATE audit_auditevent SET link = NULL WHERE position = 8", 9, 8, "its link is gone"),
+    ],
+)
+def test_scan_behind_what_is_gone_sees_its_first_event(
+    change: str, start: int, position: int, problem: str, keys: KeyRing
+) -> None:
+    make_old(*OLD)
+    make_trail(2)
+    remove()
+    assert verify(keys, start).findings == []
+    sql(change)
+    found = verify(keys, start).findings[0]
+    assert (found.position, problem in found.problem) == (position, True), found
+
+
 @pytest.mark.parametrize("column", ["link", "previous_link"])
 def test_note_with_another_link_is_named(column: str, keys: KeyRing) -> None:
     make_old(*OLD)
