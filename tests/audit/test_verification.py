@@ -421,7 +421,7 @@ def test_scan_may_start_anywhere(start: int, keys: KeyRing) -> None:
     make_trail(*LOTS)
     report = verify(keys, start)
     assert report.findings == []
-    assert report.events == END - start + 1
+    assert report.events == END - min(start, END) + 1
 
 
 def test_scan_from_a_position_sees_what_is_behind_it(keys: KeyRing) -> None:
@@ -429,6 +429,56 @@ def test_scan_from_a_position_sees_what_is_behind_it(keys: KeyRing) -> None:
     sql("UPDATE audit_auditevent SET file_name = 'forged' WHERE position IN (3, 11)")
     assert [found.position for found in verify(keys, 6).findings] == [11]
     assert [found.position for found in verify(keys).findings] == [3, 11]
+
+
+@pytest.mark.parametrize("more", [0, 2])
+def test_scan_behind_the_last_checkpoint_begins_with_it(more: int, keys: KeyRing) -> None:
+    make_trail(*LOTS)
+    for _ in range(more):
+        make_row()
+    seal_all()
+    report = verify(keys, END + more + 1)
+    assert report.findings == []
+    assert (report.first_position, report.events) == (END, 1 + more)
+    assert report.last_signed == checkpoint_at(END)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("UPDATE audit_auditevent SET payload = '{}' WHERE position = 14", "is not what was sealed here"),
+        ("UPDATE audit_auditevent SET state = 'mirrored' WHERE position = 14", "checkpoint 3 should be the last"),
+        ("UPDATE audit_trailhead SET checkpoint_position = 15", "checkpoint 3 should be the last"),
+        ("UPDATE audit_trailhead SET checkpoint_position = 0", "checkpoint 3 should be the last"),
+        ("UPDATE audit_trailhead SET checkpoint_number = 2", "checkpoint 2 should be the last"),
+        ("UPDATE audit_trailhead SET position = 14", "set back to position 14"),
+        ("DELETE FROM audit_trailhead", "set back to position 0"),
+    ],
+)
+def test_last_checkpoint_that_is_not_where_the_head_says_is_missed(change: str, problem: str, keys: KeyRing) -> None:
+    make_trail(*LOTS)
+    make_row()
+    seal_all()
+    sql(change)
+    assert problem in first_finding(verify(keys, END + 2)).problem
+
+
+@pytest.mark.parametrize("position", [9, 12])
+def test_head_that_names_an_earlier_checkpoint_makes_the_scan_longer(position: int, keys: KeyRing) -> None:
+    make_trail(*LOTS)
+    sql("UPDATE audit_trailhead SET checkpoint_position = %s", position)
+    report = verify(keys, END + 1)
+    assert (report.findings, report.first_position) == ([], position)
+    assert report.last_signed == checkpoint_at(END)
+
+
+def test_scan_behind_a_tail_that_was_cut_with_the_head_is_told(keys: KeyRing) -> None:
+    make_trail(*LOTS)
+    make_row()
+    seal_all()
+    sql("DELETE FROM audit_auditevent WHERE position > 14")
+    set_head_to_the_last_row()
+    assert "set back to position 14" in first_finding(verify(keys, END + 2)).problem
 
 
 def test_row_before_the_first_position_is_named(keys: KeyRing) -> None:

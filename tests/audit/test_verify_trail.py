@@ -17,7 +17,7 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from audit.models import AuditEvent, State, TrailHead
-from tests.audit.trails import checkpoint_now, make_trail, old_ns, rewrite_links, sql
+from tests.audit.trails import checkpoint_now, make_trail, old_ns, rewrite_links, seal_all, sql
 from tests.factories import database_url, make_row
 
 pytestmark = pytest.mark.django_db
@@ -84,6 +84,33 @@ def test_last_checkpoint_that_is_old_is_named(public_key: Path, monkeypatch: pyt
     status, text = verify("--public-key", public_key)
     assert status == 1
     assert "the end of the trail was cut off, or nothing seals it" in text
+
+
+@pytest.mark.parametrize("more", [0, 2])
+def test_scan_of_what_is_new_goes_by_the_last_checkpoint_there_is(
+    more: int, public_key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_trail(2)
+    for _ in range(more):
+        make_row()
+    seal_all()
+    status, text = verify("--public-key", public_key, "--from-position", 4)
+    assert status == 0, text
+    assert "last signed checkpoint: 1 of " in text
+    now = timezone.now() + timedelta(hours=3)
+    monkeypatch.setattr(timezone, "now", lambda: now)
+    status, text = verify("--public-key", public_key, "--from-position", 4)
+    assert status == 1
+    assert "the end of the trail was cut off, or nothing seals it" in text
+
+
+def test_scan_of_what_is_new_misses_a_signature_of_the_last_checkpoint(public_key: Path, settings: Any) -> None:
+    make_trail(2)
+    settings.CAS_CHECKPOINT_KEY = ""
+    make_trail(2)
+    status, text = verify("--public-key", public_key, "--from-position", 7)
+    assert status == 1
+    assert "there is no signed checkpoint from position 6 on" in text
 
 
 def test_event_that_waits_for_long_is_named(public_key: Path) -> None:

@@ -44,7 +44,12 @@ class Command(StatusCommand):
         parser.add_argument(
             "--public-key", type=Path, action="append", default=[], help="PEM; repeat it for keys of earlier times"
         )
-        parser.add_argument("--from-position", type=position, default=1, help="scan from there (default: %(default)s)")
+        parser.add_argument(
+            "--from-position",
+            type=position,
+            default=1,
+            help="scan from there, or from the last checkpoint if that is before it (default: %(default)s)",
+        )
         parser.add_argument(
             "--checkpoint",
             metavar="FILE",
