@@ -16,7 +16,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, connections
 from django.utils import timezone
 
-from audit.models import AuditEvent, State, TrailHead
+from audit.models import AuditEvent, RemovedEvents, State, TrailHead
 from tests.audit.trails import checkpoint_now, make_trail, old_ns, rewrite_links, seal_all, sql
 from tests.factories import database_url, make_row
 
@@ -207,6 +207,27 @@ def refuse(*arguments: object) -> str:
         call_command("verify_trail", *map(str, arguments))
     assert error.value.returncode == 2
     return str(error.value)
+
+
+@pytest.mark.parametrize("is_wiped", [False, True])
+def test_trail_of_nothing_is_not_verified_for_who_has_a_key(is_wiped: bool, public_key: Path, tmp_path: Path) -> None:
+    if is_wiped:
+        make_trail(2)
+        (tmp_path / "stream").write_text(stream_lines())
+        for model in (AuditEvent, RemovedEvents, TrailHead):
+            sql(f"DELETE FROM {model._meta.db_table}")  # noqa: S608
+    for arguments in ([], ["--json"]):
+        assert "Nothing was ever sealed in this database" in refuse("--public-key", public_key, *arguments)
+    assert verify()[0] == 0
+    if is_wiped:
+        assert verify("--public-key", public_key, "--checkpoint", tmp_path / "stream")[0] == 1
+
+
+def test_trail_of_nothing_but_what_waits_for_long_is_told(public_key: Path) -> None:
+    row = make_row(State.LOCAL)
+    assert "Nothing was ever sealed" in refuse("--public-key", public_key)
+    AuditEvent.objects.filter(pk=row.pk).update(due_at=timezone.now() - timedelta(hours=1))
+    assert verify("--public-key", public_key)[0] == 1
 
 
 def test_what_cannot_be_verified_has_a_status_of_its_own(public_key: Path, tmp_path: Path) -> None:

@@ -75,6 +75,12 @@ class Command(StatusCommand):
             raise CommandError(
                 f"The trail holds a value that is none of its kind: {error}", returncode=TAMPERED
             ) from error
+        if keys and report.is_sound and not report.last_position:
+            raise CommandError(
+                "Nothing was ever sealed in this database, or all of it was removed: there is nothing to verify. "
+                "Is DATABASE_URL that of the trail?",
+                returncode=NOT_DONE,
+            )
         self.stdout.write(_as_json(report, places) if options["json"] else _as_text(report, places))
         sys.exit(SOUND if report.is_sound else TAMPERED)
 
