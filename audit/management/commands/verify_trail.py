@@ -133,7 +133,8 @@ def _as_text(report: Report, places: "Counter[Place] | None") -> str:
     if places is not None:
         lines.append(f"{places[Place.IN_TRAIL]} checkpoints that were given are in the trail")
         if removed := places[Place.REMOVED]:
-            lines.append(f"{removed} are in stretches that retention removed: only age and number were compared")
+            compared = "compared by age, number, and the links at the edges of its notes"
+            lines.append(f"{removed} are in stretches that retention removed: {compared}")
     lines += [f"WRONG {finding}" for finding in report.findings]
     if report.finding_count > len(report.findings):
         lines.append(f"and {report.finding_count - len(report.findings)} more")
