@@ -281,7 +281,7 @@ CAS_SEAL_SECONDS = env.float(
     default=2.0,
     unit="seconds",
     at_least=0.1,
-    at_most=900,  # a worker that does nothing for half an hour is taken for one that hangs
+    at_most=300,  # verify_trail names what waits for 15 minutes (audit/freshness.py), and an alert what waits for 10
     help="how often events are sealed: chained, and counted into the usage totals",
 )
 CAS_CHECKPOINT_SECONDS = env.float(
@@ -289,7 +289,7 @@ CAS_CHECKPOINT_SECONDS = env.float(
     default=60.0,
     unit="seconds",
     at_least=1,
-    at_most=86400,
+    at_most=3600,  # as often as when nothing happens; verify_trail names one that is two hours old
     help="how often a checkpoint of the trail is signed and published, while events come",
 )
 AUDIT_RETENTION_DAYS = env.float(

@@ -16,7 +16,10 @@ from django.core.management import CommandError, call_command
 from django.db import connection, connections
 from django.utils import timezone
 
+from audit import freshness
+from audit.checkpoints import IDLE
 from audit.models import AuditEvent, RemovedEvents, State, TrailHead
+from casproject.variables import env
 from tests.audit.trails import checkpoint_now, make_trail, old_ns, rewrite_links, seal_all, sql
 from tests.factories import database_url, make_row
 
@@ -309,6 +312,14 @@ def test_database_that_cannot_be_read_is_no_tampering(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "The database failed" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_slowest_that_may_be_set_is_not_taken_for_a_stop() -> None:
+    limits = [env.variables[name].at_most for name in ("CAS_SEAL_SECONDS", "CAS_CHECKPOINT_SECONDS")]
+    seal, checkpoint = (timedelta(seconds=limit or 0) for limit in limits)
+    assert timedelta(0) < 2 * seal < freshness.UNSEALED
+    assert timedelta(0) < checkpoint <= IDLE
+    assert checkpoint + 2 * seal < freshness.STALE
 
 
 def test_key_is_made_once(tmp_path: Path) -> None:
