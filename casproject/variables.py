@@ -78,8 +78,8 @@ CAS_CHECKPOINT_KEY = env.str(
 CAS_CHECKPOINT_PUBLIC_KEYS = env.list(
     "CAS_CHECKPOINT_PUBLIC_KEYS",
     default=[],
-    help="files with the public keys (PEM) of earlier checkpoint keys, separated by commas; retention removes only "
-    "what a known key signed",
+    help="files with the public keys (PEM) of earlier checkpoint keys, and of the next, separated by commas; retention "
+    "removes only what a known key signed",
 )
 
 env.section("Web server")

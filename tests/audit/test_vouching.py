@@ -244,6 +244,23 @@ def test_what_an_earlier_key_signed_leaves_when_its_public_half_is_known(
     assert verify(keys).findings == []
 
 
+def test_key_is_changed_in_the_documented_order_without_a_stop(public_key: Path, tmp_path: Path, settings: Any) -> None:
+    """docs/keys.md: verifiers and maintenance know both public halves before anything is signed with the new one."""
+    later, old = new_key(tmp_path / "later.pem"), settings.CAS_CHECKPOINT_KEY
+    ring = KeyRing([read_public_key(public_key), read_public_key(later)])
+    settings.CAS_CHECKPOINT_PUBLIC_KEYS = [str(public_key), str(later)]
+    make_trail(2, timestamp_ns=old_ns(10))
+    settings.CAS_CHECKPOINT_KEY = str(tmp_path / "later.pem")  # the worker's alone, at first
+    make_trail(2, timestamp_ns=old_ns(10))
+    settings.CAS_CHECKPOINT_KEY = old
+    assert remove() == 4
+    assert verify(ring).findings == []
+    settings.CAS_CHECKPOINT_KEY = str(tmp_path / "later.pem")
+    make_trail(2, timestamp_ns=old_ns(10))
+    assert remove() == 2
+    assert verify(ring).findings == []
+
+
 def test_what_was_sealed_before_there_was_a_key_waits_for_the_first_signature(public_key: Path, settings: Any) -> None:
     key, settings.CAS_CHECKPOINT_KEY = settings.CAS_CHECKPOINT_KEY, ""
     make_trail(2, 2, timestamp_ns=old_ns(10))
