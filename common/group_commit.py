@@ -81,8 +81,8 @@ class GroupCommit:
         """
         ticket = Ticket(write, row)
         tickets = [*self._take_deferred(), ticket]
-        self._send(tickets)
         try:
+            self._send(tickets)
             ticket.wait()
         except CommitTimeout:
             ticket.is_abandoned = True
@@ -122,7 +122,7 @@ class GroupCommit:
                 thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
                 try:
                     thread.start()
-                except RuntimeError as error:  # the system gives no more threads; what is queued waits for one
+                except RuntimeError as error:  # the system gives no more threads; what was deferred waits for one
                     raise CommitTimeout from error
                 self._thread, self._pid = thread, os.getpid()
 

@@ -174,18 +174,20 @@ def test_turn_that_cannot_be_had_is_an_error_of_the_database(tmp_path: Path) -> 
         pass
 
 
-def test_row_that_no_thread_can_be_had_for_is_told_of_and_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_that_no_thread_can_be_had_for_is_told_of_and_not_written_later(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     group = GroupCommit()
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
+        deferred = group.defer(insert, "deferred")
         with pytest.raises(CommitTimeout):
-            group.write(insert, "first")
+            group.write(insert, "given up")
     group.write(insert, "second")
     group.stop()
-    assert "second" in names()
+    deferred.wait()
+    assert names() == {"deferred", "second"}
 
 
 def test_what_one_table_does_not_take_is_not_tried_row_by_row_and_keeps_no_other_table_from_its_rows() -> None:
