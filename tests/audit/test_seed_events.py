@@ -35,12 +35,12 @@ def test_as_many_as_asked_for_within_the_days(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.django_db
 def test_same_seed_makes_the_same_events_and_another_makes_others() -> None:
-    seed(count=5, seed=1)
-    seed(count=5, seed=1)
-    assert AuditEvent.objects.count() == 5
+    assert seed(count=5, seed=1) == "5 events added; --seed 1 makes them again.\n"
+    assert seed(count=7, seed=1) == "2 events added, 5 were there already; --seed 1 makes them again.\n"
+    assert AuditEvent.objects.count() == 7
     seed(count=5, seed=2)
     seed(count=5)
-    assert AuditEvent.objects.count() == 15
+    assert AuditEvent.objects.count() == 17
 
 
 def test_events_come_in_order_of_time_and_of_every_kind() -> None:

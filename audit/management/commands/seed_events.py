@@ -40,19 +40,22 @@ class Command(BaseCommand):
     def handle(
         self, *, count: int, organizations: int, days: float, state: str, seed: int | None, **options: Any
     ) -> None:
-        """Insert them in batches, each a transaction; the sealer counts and chains them as any others."""
+        """Insert those that are new in batches, each a transaction; the sealer counts and chains them as any others."""
         if count < 1 or organizations < 1 or days <= 0:
             raise CommandError("--count, --organizations and --days must be more than 0.")
         number = secrets.randbits(32) if seed is None else seed
         made = events(count, organizations_of(organizations), timezone.now(), days, number)
         console = Console(stderr=True)
         stream = iter(track(made, "events", total=count, console=console, disable=not console.is_terminal))
+        known = 0
         try:
             for batch in iter(lambda: list(islice(stream, BATCH)), []):
                 with write_transaction():
+                    known += AuditEvent.objects.filter(event_id__in=[event.event_id for event in batch]).count()
                     AuditEvent.insert([row_of(event, State(state)) for event in batch])
             with connection.cursor() as cursor:
                 cursor.execute("ANALYZE")  # plans of queries follow from what is there
         except django.db.Error as error:
             raise CommandError(f"The database failed: {error}") from error
-        self.stdout.write(self.style.SUCCESS(f"{count} events added; --seed {number} makes them again."))
+        there = f", {known} were there already" if known else ""
+        self.stdout.write(self.style.SUCCESS(f"{count - known} events added{there}; --seed {number} makes them again."))
