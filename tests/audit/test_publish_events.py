@@ -5,19 +5,26 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
 from django.conf import settings as configured
 from django.core.management import CommandError, call_command
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection, connections, transaction
+from django.utils import timezone
 from nats.js.api import StreamConfig
 from pytest_django import Settings
 
 from audit import journal, outbox, publisher
+from audit.management.commands import publish_events as command
 from audit.models import AuditEvent, State
 from tests.audit.test_publisher import with_jetstream
 from tests.factories import ORGANIZATION, database_url, make_event, make_row
@@ -200,6 +207,89 @@ def test_database_that_fails_is_told_without_a_traceback(nats: NatsServer, monke
     _, error = publish_events_and_fail()
     assert str(error) == "The database failed: the database went away"
     assert states() == {"pending": 1}
+
+
+@contextmanager
+def claimed_elsewhere() -> Iterator[None]:
+    """Another process has claimed all that is due, and gives it back in the end."""
+    has_claimed, is_over = threading.Event(), threading.Event()
+
+    def claim() -> None:
+        with transaction.atomic():
+            claimed = outbox.claim(100)
+            if connection.vendor == "postgresql":
+                has_claimed.set()
+                is_over.wait(60)
+        has_claimed.set()
+        is_over.wait(60)
+        outbox.release(claimed)
+        connections.close_all()
+
+    thread = threading.Thread(target=claim)
+    thread.start()
+    try:
+        assert has_claimed.wait(60)
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def on_sleep(monkeypatch: pytest.MonkeyPatch, call: Callable[[], object] = lambda: None) -> None:
+    """Let the command's pauses pass at once, and this happen in each."""
+    passed = [0.0]
+
+    def sleep(seconds: float) -> None:
+        passed[0] += seconds
+        call()
+
+    monkeypatch.setattr(command, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: passed[0]))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_another_process_holds_until_the_end_is_told(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_row()
+    make_row()
+    on_sleep(monkeypatch)
+    with claimed_elsewhere():
+        make_row()
+        out, error = publish_events_and_fail()
+    assert out == "1 published, 0 refused for good, 2 waiting.\n"
+    assert str(error) == "2 events that were due are not published: another process took them."
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_another_process_lets_go_of_is_published(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_row()
+    with ExitStack() as held:
+        held.enter_context(claimed_elsewhere())
+        on_sleep(monkeypatch, held.close)
+        assert publish_events() == "1 published, 0 refused for good, 0 waiting.\n"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_another_process_puts_off_is_told(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_row()
+    with ExitStack() as held:
+        held.enter_context(claimed_elsewhere())
+
+        def put_off() -> None:
+            held.close()
+            due_at = timezone.now() + timedelta(seconds=outbox.MAX_BACKOFF)
+            AuditEvent.objects.update(due_at=due_at, attempts=9, last_error="no ack in time")
+
+        on_sleep(monkeypatch, put_off)
+        out, error = publish_events_and_fail()
+    assert out == "0 published, 0 refused for good, 1 waiting.\n"
+    assert str(error).startswith("1 events that were due are not published")
+
+
+def test_what_backs_off_is_not_waited_for(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = make_row()
+    later = timezone.now() + timedelta(seconds=20)
+    AuditEvent.objects.filter(pk=row.pk).update(due_at=later, attempts=5, last_error="no ack in time")
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    assert publish_events() == "0 published, 0 refused for good, 1 waiting.\n"
 
 
 @pytest.mark.django_db(transaction=True)

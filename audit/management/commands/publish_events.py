@@ -1,16 +1,16 @@
 """Publishes by hand what the worker would publish, and what it has given up."""
 
 import json
+import time
 from argparse import ArgumentParser, ArgumentTypeError
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import django.db
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from rich.console import Console
 from rich.progress import Progress
@@ -19,6 +19,9 @@ from audit import intake, outbox, publisher
 from audit.answers import Ack
 from audit.models import AuditEvent, State
 from common.status_command import INTERRUPTED
+
+LONGEST_CLAIM = outbox.LEASE.total_seconds() + 2  # seconds; also where a claim is no lease
+PAUSE = 0.5  # seconds until what others hold is looked at again
 
 
 def organization_id(text: str) -> UUID:
@@ -59,7 +62,7 @@ class Command(BaseCommand):
         """Publish, print the summary, and fail unless everything that was due is published."""
         if not settings.NATS_URL:
             raise CommandError("NATS_URL is not set: events are kept in the trail and published nowhere.")
-        summary, problem = Summary(), ""
+        summary, problem, lacking = Summary(), "", 0
         try:
             intake.take_in()
             events = AuditEvent.objects.filter(org_id=org) if org else AuditEvent.objects.all()
@@ -67,7 +70,8 @@ class Command(BaseCommand):
                 summary.retried = events.retry_failed()
             try:
                 outbox.connect()
-                _publish(summary, events, timezone.now(), org)
+                held = _publish(summary, events, org)
+                lacking = _wait_for(held, summary, events, org)
             except publisher.Unreachable as error:
                 problem = f"NATS is not reachable: {error}."
             summary.waiting = events.filter(state=State.PENDING).count()
@@ -82,18 +86,43 @@ class Command(BaseCommand):
             raise CommandError(
                 f"{summary.failed} events were refused for good, {summary.put_off} for now: {summary.reason}"
             )
+        if lacking:
+            raise CommandError(f"{lacking} events that were due are not published: another process took them.")
 
 
-def _publish(summary: Summary, events: QuerySet[AuditEvent], due_by: datetime, organization: UUID | None) -> None:
+def _publish(summary: Summary, events: QuerySet[AuditEvent], organization: UUID | None) -> list[int]:
+    """Publish what is due, and return the keys of those that another process holds meanwhile."""
+    newest = AuditEvent.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    due_by = timezone.now()
     due = events.filter(state=State.PENDING, due_at__lte=due_by).count()
     with Progress(console=Console(stderr=True), disable=not due) as bar:
         task = bar.add_task("publishing", total=due)
         for batch in outbox.publish_batches(due_by, organization):
-            for outcome in batch.outcomes:
-                if isinstance(outcome, Ack):
-                    summary.published += 1
-                    continue
-                summary.failed += outcome.is_permanent
-                summary.put_off += not outcome.is_permanent
-                summary.reason = outcome.reason
-            bar.advance(task, len(batch.outcomes))
+            _count(batch, summary)
+            bar.advance(task, len(batch.events))
+    if summary.put_off:
+        return []  # what is left may not have been tried
+    # A lease is due later. Unlike what backs off it has no error; one that was refused before cannot be told from that.
+    held = Q(due_at__lte=due_by) | Q(last_error="")
+    return list(events.filter(held, state=State.PENDING, pk__lte=newest).values_list("pk", flat=True))
+
+
+def _wait_for(held: list[int], summary: Summary, events: QuerySet[AuditEvent], organization: UUID | None) -> int:
+    """Wait until others have published what they hold, and publish what they let go of; return how many are not."""
+    deadline = time.monotonic() + LONGEST_CLAIM
+    own = events.filter(pk__in=held)
+    while not summary.put_off and time.monotonic() < deadline and own.filter(state=State.PENDING).exists():
+        time.sleep(PAUSE)
+        for batch in outbox.publish_batches(timezone.now(), organization):
+            _count(batch, summary)
+    return own.exclude(state=State.PUBLISHED).count()
+
+
+def _count(batch: outbox.Batch, summary: Summary) -> None:
+    for outcome in batch.outcomes:
+        if isinstance(outcome, Ack):
+            summary.published += 1
+            continue
+        summary.failed += outcome.is_permanent
+        summary.put_off += not outcome.is_permanent
+        summary.reason = outcome.reason
