@@ -7,19 +7,19 @@ published: the outbox claims pending rows alone.
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import cast
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from django.conf import settings
 from django.db.models import CharField
-from django.utils import timezone
 
 from audit.consumer import Received
 from audit.entries import Entry, read_entry, read_uuid
 from audit.events import Action
 from audit.models import AuditEvent, State, TrailHead
 from audit.names import STREAM
+from audit.retention import cutoff
 from common.transactions import write_transaction
 
 _NAMESPACE = uuid5(NAMESPACE_URL, "nats-stream-message")
@@ -58,11 +58,11 @@ class Mirror:
 def oldest_kept() -> datetime:
     """When the oldest event may have happened. Of those before it, retention removed our own: they must not return.
 
-    By AUDIT_RETENTION_DAYS, or by the latest time that retention ever went by, if that is later.
+    By AUDIT_RETENTION_DAYS, or after the newest event that retention ever removed, if that is later.
     """
     days = settings.AUDIT_RETENTION_DAYS
     removed_before = TrailHead.objects.filter(pk=1).values_list("removed_before", flat=True).first()
-    return max(removed_before or _EVER, timezone.now() - timedelta(days=days) if days else _EVER)
+    return max(removed_before or _EVER, cutoff(days) if days else _EVER)
 
 
 def known_ids(event_ids: Iterable[UUID]) -> Iterable[UUID]:

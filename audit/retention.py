@@ -27,6 +27,7 @@ from common.transactions import write_transaction
 
 BATCH = 100  # events; on SQLite nobody else writes meanwhile
 PAUSE = 0.05  # seconds after a batch, for others
+SETTLING = timedelta(days=1)  # in which somebody may notice that a clock has jumped ahead
 KEPT_STATES = (State.PENDING, State.FAILED)
 
 _DELETE = f"DELETE FROM {TABLE} WHERE id IN ({{}})"  # noqa: S608  (a name of our own)
@@ -35,8 +36,28 @@ Cursor = tuple[datetime, int]
 
 
 def cutoff(days: float) -> datetime:
-    """Events older than this are older than so many days."""
-    return timezone.now() - timedelta(days=days)
+    """Events older than this are older than so many days, by this machine's clock and by the database's."""
+    return _now() - timedelta(days=days)
+
+
+def _now() -> datetime:
+    """The earlier of this machine's time and the database's: one clock that is ahead must not let events go."""
+    now = timezone.now()
+    if connection.vendor == "postgresql":  # SQLite's is this machine's
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT clock_timestamp()")
+            now = min(now, *cursor.fetchone())
+    return now
+
+
+def has_settled(before: datetime) -> bool:
+    """Whether an event from since then is a day old already, or half as old as what leaves, if that is less.
+
+    None is when all clocks have just jumped ahead, nor after so long a pause: all that was there would leave at once.
+    """
+    now = _now()
+    settled = now - min(SETTLING, (now - before) / 2)
+    return AuditEvent.objects.filter(occurred_at__gte=before, occurred_at__lte=settled).exists()
 
 
 def expired(before: datetime) -> int:
@@ -109,7 +130,7 @@ def remove_expired(before: datetime, seconds: float | None = None, *, accepts_un
         positions, cursor = _next_positions(before, cursor)
         if cursor is None:
             return
-        yield sum(_remove(first, last, run) for first, last in _stretches(positions))
+        yield sum(_remove(first, last, cursor[0], run) for first, last in _stretches(positions))
         if seconds is not None and time.monotonic() - began - run.vouching.seconds > seconds:
             return
         time.sleep(PAUSE)
@@ -144,8 +165,8 @@ def _stretches(positions: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield first, previous
 
 
-def _remove(first: int, last: int, run: _Run) -> int:
-    """Remove a stretch of events, and note it, in one transaction; return how many it were."""
+def _remove(first: int, last: int, newest: datetime, run: _Run) -> int:
+    """Remove a stretch of events, none after `newest`, and note it, in one transaction; return how many it were."""
     stretch = run.vouching.stretch(first, last)
     if stretch is None:
         return 0
@@ -166,8 +187,10 @@ def _remove(first: int, last: int, run: _Run) -> int:
         if run.key is not None:
             removals.sign(head.trail_id, removed, run.key)
         removed.save()
-        if head.removed_before is None or head.removed_before < run.before:
-            head.removed_before = run.before
+        # Not run.before: of a clock that was ahead, it would keep out what others publish until then.
+        removed_before = newest + timedelta.resolution
+        if head.removed_before is None or head.removed_before < removed_before:
+            head.removed_before = removed_before
             head.save(update_fields=["removed_before"])
     return len(stretch.rows)
 

@@ -39,12 +39,18 @@ def seal() -> None:
 
 @shared_task
 def remove_expired() -> None:
-    """Remove events older than AUDIT_RETENTION_DAYS, for a while; come again when that was not enough."""
+    """Remove events older than AUDIT_RETENTION_DAYS, for a while; come again when that was not enough.
+
+    Not while they are all there is but for the last day: then a clock may be ahead, and nothing brings them back.
+    """
     if not settings.AUDIT_RETENTION_DAYS:
         return  # switched off since this was sent
-    before = retention.cutoff(settings.AUDIT_RETENTION_DAYS)
     started = time.monotonic()
     try:
+        before = retention.cutoff(settings.AUDIT_RETENTION_DAYS)
+        if not retention.has_settled(before):
+            _tell_what_stays(retention.expired(before))
+            return
         removed = sum(retention.remove_expired(before, seconds=RETENTION_SECONDS))
     except (RefusedError, KeyFileError) as error:
         logger.error("Events could not be removed: %s", error)
@@ -58,6 +64,15 @@ def remove_expired() -> None:
     if time.monotonic() - started >= RETENTION_SECONDS:
         # One that waits for two others is one too many: beat sends them, too.
         remove_expired.apply_async(expires=1.5 * RETENTION_SECONDS)
+
+
+def _tell_what_stays(count: int) -> None:
+    if count:
+        logger.critical(
+            "Events that are older than AUDIT_RETENTION_DAYS stay: %d, all there is but for the last day. Is the clock "
+            "right? Then they leave in a day, or now by manage.py remove_expired_events",
+            count,
+        )
 
 
 @shared_task

@@ -24,7 +24,7 @@ from audit.mirror import Mirror, bytes_of, event_id_of, text_of
 from audit.models import AuditEvent, Granularity, State, UsageTotal
 from tests.audit.streams import STREAM, publish, publish_events, publish_raw, raw, with_stream
 from tests.audit.test_consume_usage import malformed, payloads, with_data
-from tests.audit.trails import give_free_ids, give_taken_ids, seal_all
+from tests.audit.trails import checkpoint_now, days_later, give_free_ids, give_taken_ids, remove, seal_all
 from tests.factories import ORGANIZATION, make_event, make_row
 from tests.servers import NatsServer, wait_until
 
@@ -154,6 +154,22 @@ def test_events_that_retention_removed_do_not_come_back(server: NatsServer, sett
     mirror = Mirror()
     mirror.take_in([old])
     assert mirror.too_old == 1
+
+
+@pytest.mark.parametrize("days", [0, 30])
+def test_clock_that_was_ahead_when_events_were_removed_keeps_no_other_out(
+    days: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.AUDIT_RETENTION_DAYS = days
+    own = make_row(State.PUBLISHED)
+    seal_all()
+    checkpoint_now()
+    with monkeypatch.context() as ahead:
+        days_later(ahead, 365)
+        assert remove(30) == 1
+    mirror = Mirror()
+    mirror.take_in([message(own.payload.encode(), str(own.event_id)), message(make_event().payload().encode())])
+    assert (mirror.taken_in, mirror.too_old) == (1, 1)
 
 
 @pytest.mark.parametrize(

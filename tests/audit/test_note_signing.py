@@ -1,20 +1,18 @@
 """A key that is missing where events are removed, and one that was missing for a while."""
 
 import io
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.utils import timezone
 
 from audit import retention
 from audit.chain_reading import MissingKeyError, TamperedError
 from audit.models import AuditEvent, RemovedEvents, State
 from audit.statements import KeyRing
 from audit.verification import verify
-from tests.audit.trails import make_trail, old_ns, remove, sql
+from tests.audit.trails import days_later, make_trail, old_ns, remove, sql
 from tests.factories import make_row
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_pause")]
@@ -28,11 +26,6 @@ def accept_unsigned(days: float = 5) -> str:
 
 def problems(keys: KeyRing) -> list[str]:
     return [found.problem for found in verify(keys).findings]
-
-
-def days_later(monkeypatch: pytest.MonkeyPatch, days: int) -> None:
-    later = timezone.now() + timedelta(days=days)
-    monkeypatch.setattr(timezone, "now", lambda: later)
 
 
 def test_nothing_is_removed_from_a_signed_trail_without_the_key(keys: KeyRing, settings: Any) -> None:

@@ -1,13 +1,16 @@
 """What is old leaves, and the trail still verifies; what matters stays. On SQLite and on PostgreSQL."""
 
 import io
+import logging
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.management import CommandError, call_command
-from django.db import connections, transaction
+from django.db import OperationalError, connection, connections, transaction
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -155,7 +158,7 @@ def test_event_that_is_to_be_published_again_meanwhile_stays(keys: KeyRing) -> N
     make_old(*OLD)
     AuditEvent.objects.filter(position=3).update(state=State.PENDING)
     run = retention._Run.of(retention.cutoff(5), TrailHead.objects.get())
-    assert retention._remove(1, 6, run) == 0
+    assert retention._remove(1, 6, run.before, run) == 0
     assert (len(positions()), ranges()) == (7, [])
 
 
@@ -305,11 +308,49 @@ def test_covering_finds_the_stretch_of_a_position(keys: KeyRing) -> None:
 
 def test_retention_is_off_unless_it_is_switched_on(keys: KeyRing, settings: Any) -> None:
     make_old(*OLD)
+    make_old(State.LOCAL, days=2)
     remove_expired()
-    assert len(positions()) == 7
+    assert len(positions()) == 9
     settings.AUDIT_RETENTION_DAYS = 5
     remove_expired()
-    assert len(positions()) == 1
+    assert len(positions()) == 3
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has this machine's clock")
+def test_one_clock_that_is_ahead_lets_no_event_go(keys: KeyRing, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_old(*OLD)
+    ahead = timezone.now() + timedelta(days=365)
+    monkeypatch.setattr(timezone, "now", lambda: ahead)
+    assert remove(days=11) == 0
+    assert remove(days=9) == 6
+
+
+@pytest.mark.parametrize("days", [5, 0.5])
+def test_all_there_is_stays_until_the_trail_has_gone_on_for_a_day(
+    days: float, keys: KeyRing, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it is after a clock has jumped ahead, or after a machine was off for so long."""
+    settings.AUDIT_RETENTION_DAYS = days
+    make_old(*OLD)
+    remove_expired()
+    assert len(positions()) == 7
+    (told,) = caplog.records
+    assert told.levelno == logging.CRITICAL
+    assert "stay: 6, all there is but for the last day. Is the clock right?" in told.message
+    assert retention.lag(days) > 86400
+    make_old(State.LOCAL, days=min(1.1, days * 0.6))
+    remove_expired()
+    assert len(positions()) == 3
+
+
+def test_trail_that_has_just_begun_is_no_reason_to_ask_for_the_clock(
+    keys: KeyRing, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.AUDIT_RETENTION_DAYS = 5
+    remove_expired()
+    make_trail(2)
+    remove_expired()
+    assert caplog.records == []
 
 
 def test_run_that_was_too_short_is_followed_by_another_while_it_removes_any(
@@ -321,10 +362,11 @@ def test_run_that_was_too_short_is_followed_by_another_while_it_removes_any(
     followed: list[float] = []
     monkeypatch.setattr(remove_expired, "apply_async", lambda *, expires: followed.append(expires))
     make_old(*OLD)
+    make_old(State.LOCAL, days=2)
     remove_expired()
     assert len(followed) == 1
     remove_expired()
-    assert (len(followed), len(positions())) == (2, 1)
+    assert (len(followed), len(positions())) == (2, 3)
     remove_expired()
     assert len(followed) == 2
 
@@ -389,6 +431,15 @@ def test_command_says_what_is_not_as_it_was_sealed(keys: KeyRing) -> None:
     make_old(*OLD)
     sql("UPDATE audit_auditevent SET size_bytes = 99 WHERE position = 1")
     with pytest.raises(CommandError, match="position 1 is not as it was sealed"):
+        run("--days", "5")
+
+
+def test_command_says_that_the_database_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OperationalError("it went away")
+
+    monkeypatch.setattr(retention, "_now", fail)
+    with pytest.raises(CommandError, match="The database failed: it went away"):
         run("--days", "5")
 
 

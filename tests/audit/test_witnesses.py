@@ -3,7 +3,7 @@
 import io
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from audit.models import AuditEvent, RemovedEvents, TrailHead
 from audit.statements import Checkpoint, KeyRing
 from audit.verification import verify
 from audit.witnesses import Place, compare
-from tests.audit.trails import make_trail, old_ns, remove, rewrite_links, sql
+from tests.audit.trails import days_later, make_trail, old_ns, remove, rewrite_links, sql
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_pause")]
 
@@ -36,11 +36,6 @@ def outcomes(witnesses: list[Checkpoint], keys: KeyRing) -> list[str]:
 
 
 IN_TRAIL, REMOVED = Place.IN_TRAIL.value, Place.REMOVED.value
-
-
-def days_later(monkeypatch: pytest.MonkeyPatch, days: int) -> None:
-    later = datetime.now(UTC) + timedelta(days=days)
-    monkeypatch.setattr(timezone, "now", lambda: later)
 
 
 def test_witnesses_that_retention_removed_are_told_apart(keys: KeyRing, monkeypatch: pytest.MonkeyPatch) -> None:

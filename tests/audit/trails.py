@@ -1,8 +1,9 @@
 """Trails for tests, and what somebody who can write to the database may do to them."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from django.db import connection
 from django.utils import timezone
 
@@ -38,6 +39,13 @@ def make_trail(*lots: int, state: State = State.PUBLISHED, **values: Any) -> Non
 def remove(days: float = 5) -> int:
     """Let retention remove what is older, and say how many."""
     return sum(retention.remove_expired(retention.cutoff(days)))
+
+
+def days_later(monkeypatch: pytest.MonkeyPatch, days: int) -> None:
+    """Let it be so many days later, by this machine's clock and by the database's."""
+    later = datetime.now(UTC) + timedelta(days=days)
+    monkeypatch.setattr(timezone, "now", lambda: later)
+    monkeypatch.setattr(retention, "_now", lambda: later)
 
 
 def sql(statement: str, *parameters: Any) -> None:

@@ -45,8 +45,8 @@ class Command(BaseCommand):
         age = days if days is not None else settings.AUDIT_RETENTION_DAYS
         if not age:
             raise CommandError("AUDIT_RETENTION_DAYS is 0: events are kept for ever. Give an age with --days.")
-        before = retention.cutoff(age)
         try:
+            before = retention.cutoff(age)
             if dry_run:
                 count = retention.expired(before)
                 are = pluralize(count, " is,s are")
