@@ -23,7 +23,8 @@ class _Refusal:
 def take_in(seconds: float = math.inf) -> int:
     """Move events from the write-ahead log and the journal into the trail; returns how many.
 
-    Those that the database still refuses stay where they are, and so does what others left behind and takes longer.
+    Those that the database still refuses stay where they are. After so long, no further segment that others left behind
+    is begun.
     """
     _Refusal.at = None
     taken = 0

@@ -58,9 +58,9 @@ def take_turn() -> int:
 
 
 def is_late() -> bool:
-    """Whether events wait that should be sealed by now, and nobody seals.
+    """Whether events wait, and nobody has sealed any for two periods.
 
-    While there is much to publish, a message to seal waits behind those that say so, and expires.
+    While there is much to publish, messages to seal wait in the queue behind those to publish, and expire.
     """
     late = 2 * settings.CAS_SEAL_SECONDS
     if _Turn.ended is not None and time.monotonic() < _Turn.ended + late:

@@ -6,7 +6,7 @@ import time
 from celery import shared_task
 from django.conf import settings
 
-from audit import draining, intake, nudge, outbox, sealing, upkeep_tasks
+from audit import draining, intake, nudge, outbox, upkeep_tasks
 from audit.consumer import Consumer, StreamError
 from audit.mirror import Mirror
 from audit.outages import Outage
@@ -23,12 +23,11 @@ _unreachable, _unreadable = Outage(logger), Outage(logger)
 
 @shared_task
 def publish_pending() -> None:
-    """Publish what is due; come again when there is more than one task should do. And seal, when nobody comes to it."""
+    """Publish what is due; come again when there is more than one task should do. Seal, too, if that is late."""
     intake.take_in(TAKE_IN_SECONDS)
     if settings.NATS_URL:
         _publish()
-    if sealing.is_late():
-        upkeep_tasks.seal()
+    upkeep_tasks.seal_if_late()
 
 
 def _publish() -> None:

@@ -2,6 +2,8 @@
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import django.db
 from celery import shared_task
@@ -28,9 +30,22 @@ RETENTION_SECONDS = 50  # of a run; a scrub and a sweep wait for it
 @shared_task
 def seal() -> None:
     """Seal what waits, for a while, and write a checkpoint when it is time; the rest waits for the next beat."""
-    try:
+    with _sealing_problems_told():
         sealing.take_turn()
         checkpoints.checkpoint_if_due()
+
+
+def seal_if_late() -> None:
+    """The same, if nobody has for a while; for a worker whose other tasks keep messages to seal from their turn."""
+    with _sealing_problems_told():
+        if sealing.is_late():
+            seal()
+
+
+@contextmanager
+def _sealing_problems_told() -> Iterator[None]:
+    try:
+        yield
     except KeyFileError as error:
         logger.error("No checkpoint could be signed: %s", error)
     except django.db.Error as error:

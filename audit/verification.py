@@ -24,7 +24,7 @@ _TRIES = 10  # to reach the end of a trail that grows meanwhile
 def verify(keys: KeyRing, from_position: int = 1, tell: Callable[[int], None] = lambda _: None) -> Report:
     """Scan from a position to the end; `tell` gets each position that was reached. Raises django.db.Error.
 
-    The last checkpoint is always scanned, and with it what stands between it and the position.
+    The last checkpoint is scanned with it, and what stands between the two, unless the trail ends before the position.
     """
     head = _head()
     # Not of a trail that ends before what was scanned already: its end was cut off.

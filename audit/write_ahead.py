@@ -161,9 +161,9 @@ def left_behind() -> list[Path]:
 
 
 def take_in_left_behind(seconds: float = math.inf) -> int:
-    """The same for segments of processes that ended, and of those that the database refused; for about this long.
+    """The same for segments of processes that ended, and of those that the database refused.
 
-    One that cannot be read or removed is logged, and holds up no other.
+    None is begun after so long. One that cannot be read or removed is logged, and holds up no other.
     """
     deadline = time.monotonic() + seconds
     taken = 0

@@ -23,7 +23,7 @@ from audit.models import AuditEvent, State
 from audit.outages import Outage
 from audit.tasks import publish_pending
 from tests.factories import make_event, make_row
-from tests.servers import NatsServer, wait_until
+from tests.servers import NatsServer, free_port, wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -178,6 +178,19 @@ def test_task_seals_when_nobody_comes_to_it(
     publish_pending()
     row.refresh_from_db()
     assert (row.state == State.PUBLISHED, row.position == 1) == (is_reachable, is_late)
+
+
+def test_task_has_nothing_more_to_say_of_a_database_that_is_away_as_well(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> bool:
+        raise OperationalError("the database went away")
+
+    settings.NATS_URL = f"nats://127.0.0.1:{free_port()}"
+    monkeypatch.setattr(sealing, "is_late", refuse)
+    publish_pending()
+    assert [record.exc_info for record in caplog.records] == [None, None]
+    assert "the database went away" in caplog.messages[1]
 
 
 def test_task_publishes_what_waited_in_the_journal(nats: NatsServer) -> None:

@@ -87,7 +87,7 @@ class Command(BaseCommand):
                 f"{summary.failed} events were refused for good, {summary.put_off} for now: {summary.reason}"
             )
         if lacking:
-            raise CommandError(f"{lacking} events that were due are not published: another process took them.")
+            raise CommandError(f"Not published, for another process took them or its clock is ahead: {lacking} events.")
 
 
 def _publish(summary: Summary, events: QuerySet[AuditEvent], organization: UUID | None) -> list[int]:

@@ -90,7 +90,7 @@ def _scan(keys: KeyRing, from_position: int) -> Report:
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
         task = progress.add_task("positions", total=max(end - from_position + 1, 0))
         return verification.verify(
-            keys, from_position, lambda position: progress.update(task, completed=position - from_position + 1)
+            keys, from_position, lambda position: progress.update(task, completed=max(position - from_position + 1, 0))
         )
 
 
