@@ -53,7 +53,7 @@ def _now() -> datetime:
 def has_settled(before: datetime) -> bool:
     """Whether an event from since then is a day old already, or half as old as what leaves, if that is less.
 
-    None is when all clocks have just jumped ahead, nor after so long a pause: all that was there would leave at once.
+    There is none just after all clocks jumped ahead, or after so long a pause: all that was there would leave at once.
     """
     now = _now()
     settled = now - min(SETTLING, (now - before) / 2)
@@ -61,7 +61,7 @@ def has_settled(before: datetime) -> bool:
 
 
 def expired(before: datetime) -> int:
-    """How many events would leave."""
+    """How many events would leave; reads them all."""
     return _leaving(before).count()
 
 

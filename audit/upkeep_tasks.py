@@ -64,7 +64,7 @@ def remove_expired() -> None:
     try:
         before = retention.cutoff(settings.AUDIT_RETENTION_DAYS)
         if not retention.has_settled(before):
-            _tell_what_stays(retention.expired(before))
+            _tell_what_stays(retention.lag(settings.AUDIT_RETENTION_DAYS))
             return
         removed = sum(retention.remove_expired(before, seconds=RETENTION_SECONDS))
     except (RefusedError, KeyFileError) as error:
@@ -81,12 +81,13 @@ def remove_expired() -> None:
         remove_expired.apply_async(expires=1.5 * RETENTION_SECONDS)
 
 
-def _tell_what_stays(count: int) -> None:
-    if count:
+def _tell_what_stays(lag: float) -> None:
+    """By age: a count would read the whole trail, every ten minutes."""
+    if lag:
         logger.critical(
-            "Events that are older than AUDIT_RETENTION_DAYS stay: %d, all there is but for the last day. Is the clock "
-            "right? Then they leave in a day, or now by manage.py remove_expired_events",
-            count,
+            "Events that are older than AUDIT_RETENTION_DAYS stay, the oldest for %.1f days: all there is but for the "
+            "last day. Is the clock right? Then they leave in a day, or now by manage.py remove_expired_events",
+            lag / 86400,
         )
 
 
