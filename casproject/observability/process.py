@@ -19,13 +19,14 @@ _WEB: Gauges = {
 
 
 @cache
-def sharing(is_web: bool = True) -> Sharing:
-    """Its metrics, among those of others."""
-    return Sharing(settings.CAS_DATA_DIR / "metrics", _WEB if is_web else {})
+def sharing() -> Sharing:
+    """Its metrics, among those of others. One a process, whoever asks: a second would add what the first one wrote."""
+    return Sharing(settings.CAS_DATA_DIR / "metrics")
 
 
 def begin_web() -> None:
     """In a web server's process."""
+    sharing().gauges = _WEB
     sharing().begin()
     _report_errors()
 
@@ -34,7 +35,7 @@ def begin_worker() -> None:
     """In a Celery worker's."""
     from casproject.observability import tasks  # noqa: F401, PLC0415  (connects itself; web servers have no tasks)
 
-    sharing(is_web=False).begin()
+    sharing().begin()
     _report_errors()
     if _is_traced():
         from casproject.observability import tracing  # noqa: PLC0415  (takes a second, and memory)

@@ -62,7 +62,7 @@ class Sharing:
 
     def __init__(self, folder: Path, gauges: Gauges | None = None) -> None:
         self._folder = folder
-        self._gauges = gauges or {}
+        self.gauges = gauges or {}
         self.name = _new_name()
         self._lock_file: int | None = None
         self._written = ""
@@ -129,7 +129,7 @@ class Sharing:
         self._written = content
 
     def _read_gauges(self) -> dict[str, float]:
-        return {name: read() for name, read in self._gauges.items()}
+        return {name: read() for name, read in self.gauges.items()}
 
     def _hold_lock(self) -> None:
         path = self._folder / f"{self.name}.lock"

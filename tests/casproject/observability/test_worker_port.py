@@ -1,15 +1,35 @@
 """A worker on a machine of its own shows what it counted."""
 
 import http.client
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import requests
+from django.conf import settings as project_settings
 from pytest_django import Settings
 
 from casproject.observability import worker_port
+from casproject.observability.sharing import Sharing
+from tests.casproject.observability.test_scrape import values
 from tests.servers import accepts, free_port, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+WORKER = """
+import sys
+import django
+django.setup()
+from audit import metrics
+from casproject import celery
+
+celery.share_metrics()  # as worker_init does
+metrics.PUBLISHED.add(1000, "acked")
+metrics.UNREACHABLE.add(5)
+sys.stdin.read()
+"""
 
 
 @pytest.fixture
@@ -52,3 +72,35 @@ def test_a_port_that_is_taken_is_left_to_who_has_it(port: int, caplog: pytest.Lo
     worker_port.serve("127.0.0.1", port)
     wait_until(lambda: "is not served" in caplog.text)
     assert requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).ok
+
+
+def test_what_a_worker_counted_is_shown_once_and_stays_so_when_it_ends(tmp_path: Path) -> None:
+    port = free_port()
+    environment = {"CAS_DATA_DIR": str(tmp_path), "CAS_HOST": "127.0.0.1", "CAS_METRICS_PORT": str(port)}
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER],
+        cwd=Path(project_settings.BASE_DIR),
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "casproject.settings", **environment},
+        stdin=subprocess.PIPE,
+    )
+
+    def shown() -> dict[str, float]:
+        return values(requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text)
+
+    try:
+        wait_until(lambda: accepts(port), 60)
+        wait_until(lambda: shown()["cas_publish_unreachable_total"])
+        for _ in range(2):  # the second finds what the first wrote
+            found = shown()
+            assert found["cas_publish_unreachable_total"] == 5
+            assert found['cas_publish_results_total{result="acked"}'] == 1000
+            assert (found["cas_metrics_processes"], found["cas_transfer_slots"]) == (1, 0)
+    finally:
+        worker.communicate()
+    assert worker.returncode == 0
+    mine = Sharing(tmp_path / "metrics")
+    for left in (1, 0):  # swept or not
+        counts = mine.collect().counts
+        assert counts["cas_publish_unreachable_total"] == {(): [5]}
+        assert counts["cas_publish_results_total"]["acked",] == [1000]
+        assert mine.sweep() == left
