@@ -40,6 +40,11 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     return answer
 
 
+def code_of(error: Exception) -> str:
+    """The code of the answer to this, for one that had begun already."""
+    return _describe(error)[1]
+
+
 def _log(error: Exception, text: str) -> None:
     is_full = isinstance(error, StorageFull)
     if isinstance(error, Busy) or (is_full and error.__cause__ is None):  # a quota, which no storage has found

@@ -37,7 +37,7 @@ RESPONSES = Counter(
 )
 PROBLEMS = Counter(
     "cas_problems_total",
-    "Errors that clients were told of, by their code; busy: no slot was free.",
+    "Errors that clients were told of, or that cut an answer off, by their code; busy: no slot was free.",
     ["code"],
     known=[(ArtifactCorrupt.code,)],
 )

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from artifacts.api_errors import code_of
 from casproject.observability.exchange import CURRENT, Exchange
 from common.origin import ORIGIN, REQUEST_ID
 
@@ -75,7 +76,9 @@ class _Body:
         CURRENT.set(self._exchange)  # whichever thread asks
         try:
             return next(self._pieces)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, StopIteration):
+                self._exchange.cut_off(code_of(error))
             self._edge.end(self._exchange)
             raise
 

@@ -55,6 +55,7 @@ class Exchange:
         "digest",
         "environ",
         "grant",
+        "is_cut_off",
         "is_over",
         "outcome",
         "part",
@@ -82,6 +83,7 @@ class Exchange:
         self.grant: Grant | None = None
         self.outcome = self.digest = self.code = ""
         self.size_bytes = 0
+        self.is_cut_off = False  # by an error, when its answer had begun
         self.is_over = False
         self.span: Any = None  # when traces are switched on
 
@@ -97,11 +99,16 @@ class Exchange:
         return path
 
     @property
+    def has_failed(self) -> bool:
+        """By the server's fault, whether its client was told or saw the answer end early."""
+        return self.is_cut_off or self.status >= _FAILED
+
+    @property
     def result(self) -> str:
         """What became of a transfer."""
         if self.outcome:
             return self.outcome
-        if self.status >= _FAILED:
+        if self.has_failed:
             return "busy" if self.code == "busy" else "failed"
         if self.status >= _REFUSED:
             return "refused"
@@ -114,6 +121,11 @@ class Exchange:
         """The token's kind of location, if there is such a kind: a token may name any."""
         kind = self.grant.backend if self.grant else ""
         return kind if kind in definitions.KINDS else OTHER
+
+    def cut_off(self, code: str) -> None:
+        """Count an error that came when the answer had begun, and so could not be told in one."""
+        self.is_cut_off, self.code = True, code
+        definitions.PROBLEMS.add(1, code)
 
     def end(self) -> bool:
         """Count it, once; return whether it was that."""

@@ -29,7 +29,6 @@ from common.tracing import Attributes, Note
 
 _SILENT = frozenset({"livez", "readyz", "metrics", "static"})
 _LONGEST = 256  # characters of what clients choose
-_FAILED = 500
 
 _propagator = TraceContextTextMapPropagator()
 
@@ -72,7 +71,7 @@ class Requests:
             attributes["cas.organization"] = exchange.grant.org_id[:_LONGEST]
             attributes["cas.location"] = f"{exchange.grant.backend}/{exchange.grant.secret_id}"[:_LONGEST]
         span.set_attributes({name: value for name, value in attributes.items() if value != ""})
-        if exchange.status >= _FAILED:
+        if exchange.has_failed:
             span.set_status(Status(StatusCode.ERROR))
         span.end()
 

@@ -81,6 +81,20 @@ def test_client_that_leaves_is_counted_as_such(stack: LiveStack, tenant: Tenant,
     wait_until(lambda: shown(stack)["cas_transfers_in_progress"] == 0, SECONDS, "its slot is free")
 
 
+def test_damage_that_is_found_on_the_way_is_counted(
+    stack: LiveStack, tenant: Tenant, grown: Callable[[str], float]
+) -> None:
+    content = uuid.uuid4().bytes * 250_000
+    assert tenant.put(content).ok
+    with stack.path_of(content).open("r+b") as file:
+        file.seek(3_000_000)
+        file.write(b"damaged")
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        tenant.get(content)
+    wait_until(lambda: grown(TRANSFERS.format("download", "failed")) == 1, SECONDS, "it has failed")
+    assert grown('cas_problems_total{code="artifact_corrupt"}') == 1
+
+
 def test_nothing_goes_down_when_processes_end(stack: LiveStack, tenant: Tenant) -> None:
     stored = TRANSFERS.format("upload", "stored")
     for number in range(10):
