@@ -12,6 +12,7 @@ from threading import Event, Thread
 
 import django.db
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
@@ -37,7 +38,8 @@ def finish(grant: Grant, upload: ResumableUpload) -> None:
     """Make it an artifact, or wait for the request that does; `upload` then has its result.
 
     One event comes of it, committed together with the result: a server that is killed meanwhile has done both
-    or neither. Raises what `commit` raises; Unavailable when the database has not recorded the result.
+    or neither. Only when the trail takes no event is that kept in a file, and the result recorded after it.
+    Raises what `commit` raises; Unavailable when the database has not recorded the result.
     """
     if not _take_lease(upload):
         return
@@ -59,7 +61,7 @@ def skip(grant: Grant, upload: ResumableUpload, stored: Stored) -> None:
     upload.was_there = True
     settling = _Settling(upload)
     services.record_skipped(grant, stored, upload.file_name, before_event=settling.defer, event_id=_event_id(upload))
-    settling.is_done()  # or not: whoever finishes it once more finds it there, too
+    settling.is_done()  # or not: the client is told 201, and whoever finishes it once more finds the artifact there
 
 
 def partial_of(upload: ResumableUpload) -> Partial:
@@ -158,7 +160,17 @@ class _Settling:
             group_commit.flush()
             if self._ticket:
                 self._ticket.wait()
-        except (django.db.Error, CommitTimeout):  # the artifact is stored and its event kept
+        except (django.db.Error, CommitTimeout) as error:  # the artifact is stored and its event kept
+            logger.warning("The result of upload %s was not recorded with its event: %r", self._upload, error)
+            return self._is_written_alone()
+        return True
+
+    def _is_written_alone(self) -> bool:
+        """The same by the thread's own connection, as a group may wait for a trail that is busy."""
+        try:
+            with transaction.atomic():  # not write_transaction: on SQLite its turn is waited for without end
+                _settle([self._upload])  # changes nothing if the group has done it, or does it later
+        except django.db.Error:
             logger.exception("The result of upload %s could not be recorded", self._upload)
             return False
         return True

@@ -1,9 +1,11 @@
 """While the database is away: transfers go on over remembered locations, and what it should have known comes later."""
 
 import base64
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -22,9 +24,11 @@ from audit import intake, write_ahead
 from audit.models import AuditEvent
 from common import first_query, group_commit
 from common.folders import write_whole
+from common.group_commit import Ticket
+from common.transactions import write_transaction
 from tests.artifacts.test_errors import assert_problem
 from tests.artifacts.test_tus import Tus
-from tests.factories import bearer, digest_of, stored_at
+from tests.factories import bearer, digest_of, files_in, stored_at
 from tests.servers import wait_until
 
 CONTENT, OTHER = b"some content", b"other content"
@@ -349,6 +353,56 @@ def test_resumable_upload_whose_database_goes_while_it_is_placed_is_not_at_its_e
     assert tus.head(address)["Content-Location"] == url(CONTENT)
     intake.take_in()
     assert AuditEvent.objects.count() == 1
+
+
+def test_resumable_upload_is_at_its_end_while_the_trail_is_busy(
+    client: Client, location: Location, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_back, commit = Event(), group_commit._commit
+
+    def hang(tickets: list[Ticket]) -> None:
+        is_back.wait(60)
+        commit(tickets)
+
+    tus = Tus(client)
+    with monkeypatch.context() as patch:
+        patch.setattr(group_commit, "PATIENCE", 0.1)
+        patch.setattr(group_commit, "_commit", hang)
+        # One waits in vain; the other is not even in a group.
+        answers = [tus.patch(tus.start(len(content)), 0, content) for content in (CONTENT, OTHER)]
+        is_back.set()
+        group_commit.stop()  # once it has committed what it still had of them
+    assert [(answer.status_code, answer.get("Upload-Skipped")) for answer in answers] == [(204, "false")] * 2
+    assert set(ResumableUpload.objects.values_list("result", "skipped", "finishing_until")) == {
+        (digest_of(content).hex, False, None) for content in (CONTENT, OTHER)
+    }
+    assert set(files_in(root)) == {stored_at(root, content) for content in (CONTENT, OTHER)}
+    assert intake.take_in() == 2
+    assert list(AuditEvent.objects.values_list("skipped", flat=True)) == [False, False]
+
+
+def test_resumable_upload_is_at_its_end_when_its_group_is_committed_late(
+    client: Client, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the row, or on SQLite the write lock, while the result is to be written without it."""
+
+    @contextmanager
+    def commit_late() -> Iterator[None]:
+        with write_transaction():
+            yield
+            wait_until(lambda: write_ahead.segments() != [], what="its event is in the log")
+            time.sleep(0.3)
+
+    tus = Tus(client)
+    with monkeypatch.context() as patch:
+        patch.setattr(group_commit, "PATIENCE", 0.1)
+        patch.setattr(group_commit, "write_transaction", commit_late)
+        answer = tus.patch(tus.start(), 0, CONTENT)
+        group_commit.stop()
+    assert (answer.status_code, answer.get("Upload-Skipped")) == (204, "false")
+    assert len(write_ahead.segments()) == 1
+    intake.take_in()
+    assert list(AuditEvent.objects.values_list("skipped", flat=True)) == [False]
 
 
 def test_label_of_a_location_that_is_gone_is_dropped(location: Location) -> None:
