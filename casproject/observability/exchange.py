@@ -106,12 +106,12 @@ class Exchange:
     @property
     def result(self) -> str:
         """What became of a transfer."""
-        if self.outcome:
-            return self.outcome
-        if self.has_failed:
+        if self.has_failed:  # also of what is stored: its client is told to ask again
             return "busy" if self.code == "busy" else "failed"
         if self.status >= _REFUSED:
             return "refused"
+        if self.outcome:
+            return self.outcome
         if self.status == _UNCHANGED:
             return "unchanged"
         return "part" if self.part == "uploads" else "aborted"
@@ -134,11 +134,13 @@ class Exchange:
         self.is_over = True
         self.seconds = time.perf_counter() - self.started
         definitions.RESPONSES.add(1, self.part, _CLASSES.get(self.status // 100, OTHER))
+        if self.outcome and not self.action:  # a HEAD finished what came in pieces
+            self.action = "upload"
         if self.action:
             kind = self.location_kind
             definitions.TRANSFERS.add(1, self.action, self.result, kind)
             definitions.DURATION.observe(self.seconds, self.action)
-            if self.outcome:
+            if self.outcome and self.status < _REFUSED:
                 _BYTES[self.outcome].add(self.size_bytes, kind)
         return True
 

@@ -1,8 +1,8 @@
-"""The outermost layer: an answer that nobody closes, and one that breaks off."""
+"""The outermost layer: an answer that nobody closes, one that breaks off, and what is counted of a transfer."""
 
 import contextvars
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from django.test import Client, RequestFactory
 from artifacts.exceptions import ArtifactCorrupt, StorageError
 from artifacts.tokens import DOWNLOADER
 from casproject.handlers import TransferHandler
-from casproject.observability import receivers  # noqa: F401  (connects them)
+from casproject.observability import definitions
 from casproject.observability.access_log import fields_of
 from casproject.observability.definitions import PROBLEMS
 from casproject.observability.edge import Edge
 from casproject.observability.exchange import Exchange
+from casproject.observability.receivers import on_deduplicated_upload, on_upload
 from tests.factories import bearer, digest_of, stored_at
 
 ENVIRON = {"PATH_INFO": "/artifacts/", "REQUEST_METHOD": "GET"}
@@ -132,3 +133,68 @@ def cut_off(error: Exception | None) -> Exchange:
     contextvars.copy_context().run(download)
     (exchange,) = over
     return exchange
+
+
+OTHER = definitions.OTHER
+Counted = dict[tuple[str, ...], float]
+
+
+@pytest.fixture
+def transfers(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Counted]:
+    """How many have ended during the test, by labels; and their bytes, uploaded and deduplicated, by a word."""
+    shown = definitions.TRANSFERS, definitions.UPLOADED_BYTES, definitions.DEDUPLICATED_BYTES
+    for counter in shown:
+        monkeypatch.setattr(counter, "_series", {})
+
+    def read() -> Counted:
+        counts, uploaded, deduplicated = ({key: n for key, (n,) in counter.read().items()} for counter in shown)
+        named = {"uploaded": uploaded, "deduplicated": deduplicated}
+        return counts | {(word,): amounts[OTHER,] for word, amounts in named.items() if amounts}
+
+    return read
+
+
+def answer(method: str, path: str, status: str, tell: Callable[[str, int], None] | None) -> Exchange:
+    """A request that was answered so after what it told of an artifact."""
+    over: list[Exchange] = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if tell:
+            tell("ab", 12)
+        start_response(status, [])
+        return []
+
+    environ = {"PATH_INFO": path, "REQUEST_METHOD": method}
+    contextvars.copy_context().run(Edge(application, [over.append]), environ, lambda *_: None)
+    return over[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "tell", "result"),
+    [
+        ("PATCH", "503 Service Unavailable", on_upload, "failed"),  # placed, and not recorded
+        ("PATCH", "500 Internal Server Error", on_deduplicated_upload, "failed"),
+        ("POST", "413 Content Too Large", on_deduplicated_upload, "refused"),  # there already, and its body is longer
+    ],
+)
+def test_upload_whose_client_is_told_of_an_error_is_no_success(
+    transfers: Callable[[], Counted], method: str, status: str, tell: Any, result: str
+) -> None:
+    over = answer(method, "/uploads/1", status, tell)
+    assert transfers() == {("upload", result, OTHER): 1}
+    assert fields_of(over)["result"] == result
+
+
+@pytest.mark.parametrize(
+    ("tell", "counted"),
+    [
+        (on_upload, {("upload", "stored", OTHER): 1, ("uploaded",): 12}),
+        (on_deduplicated_upload, {("upload", "deduplicated", OTHER): 1, ("deduplicated",): 12}),
+        (None, {}),
+    ],
+    ids=["stored", "deduplicated", "unfinished"],
+)
+def test_upload_that_a_head_finishes_is_counted(transfers: Callable[[], Counted], tell: Any, counted: Counted) -> None:
+    over = answer("HEAD", "/uploads/1", "200 OK", tell)
+    assert transfers() == counted
+    assert fields_of(over).get("action") == ("upload" if tell else None)
