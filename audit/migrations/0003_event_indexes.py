@@ -1,27 +1,6 @@
-from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
 from django.db import migrations, models
 
-# On PostgreSQL nobody who writes events waits while these indexes are made; SQLite has one writer anyway.
-
-
-def concurrently(operation, plain):
-    """The operation, which is the plain one where the database has no CONCURRENTLY."""
-
-    def choose(schema_editor):
-        return operation if schema_editor.connection.vendor == "postgresql" else plain
-
-    class Chosen(operation):
-        def database_forwards(self, app_label, schema_editor, from_state, to_state):
-            choose(schema_editor).database_forwards(self, app_label, schema_editor, from_state, to_state)
-
-        def database_backwards(self, app_label, schema_editor, from_state, to_state):
-            choose(schema_editor).database_backwards(self, app_label, schema_editor, from_state, to_state)
-
-    return Chosen
-
-
-AddIndex = concurrently(AddIndexConcurrently, migrations.AddIndex)
-RemoveIndex = concurrently(RemoveIndexConcurrently, migrations.RemoveIndex)
+from common.concurrent_indexes import AddIndex, RemoveIndex
 
 
 class Migration(migrations.Migration):
