@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 
 from artifacts.admin import by_hand
+from artifacts.admin.artifact_list import ArtifactChangeList, NewestPaginator, StateFilter
 from artifacts.admin.cells import LocationFilter, ReadOnly, badge, exact, second
 from artifacts.exceptions import ArtifactError
 from artifacts.models import Artifact
@@ -25,44 +24,6 @@ if TYPE_CHECKING:
     ArtifactModelAdmin = admin.ModelAdmin[Artifact]
 else:
     ArtifactModelAdmin = admin.ModelAdmin
-
-
-class StateFilter(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("sound", "Sound"), ("unverified", "Not verified yet"), ("corrupt", "Corrupt"), ("missing", "Missing")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Artifact]) -> QuerySet[Artifact]:
-        unmarked = queryset.filter(corrupt_at=None, missing_at=None)
-        states = {
-            "sound": unmarked.filter(verified_at__isnull=False),
-            "unverified": unmarked.filter(verified_at=None),
-            "corrupt": queryset.filter(corrupt_at__isnull=False),
-            "missing": queryset.filter(missing_at__isnull=False),
-        }
-        return states.get(self.value() or "", queryset)
-
-
-class NewestPaginator(Paginator):  # type: ignore[type-arg]
-    """Pages of the newest rows alone: to count them all, or to skip most of them, takes longer the more there are."""
-
-    most = 10_000
-
-    @cached_property
-    def _looked_at(self) -> int:
-        rows: Any = self.object_list
-        return int(rows[: self.most + 1].count())
-
-    @property
-    def has_more(self) -> bool:
-        """Whether there are rows that no page shows."""
-        return self._looked_at > self.most
-
-    @cached_property
-    def count(self) -> int:
-        return min(self._looked_at, self.most)
 
 
 @admin.register(Artifact)
@@ -85,6 +46,9 @@ class ArtifactAdmin(ReadOnly, ArtifactModelAdmin):
         ("Integrity", {"fields": ["state", "exact_verified", "exact_corrupt", "exact_missing"]}),
     ]
 
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[ArtifactChangeList]:
+        return ArtifactChangeList
+
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         columns = list(self.list_display)
         if not request.user.has_perm("audit.view_auditevent"):
@@ -94,7 +58,7 @@ class ArtifactAdmin(ReadOnly, ArtifactModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Artifact], search_term: str
     ) -> tuple[QuerySet[Artifact], bool]:
-        """Artifacts whose digest starts with the term, `sha256:` or not, or whose file name has it."""
+        """Artifacts whose digest starts with the term, `sha256:` or not, or whose file name has it; by no index."""
         by_name, may_have_duplicates = super().get_search_results(request, queryset, search_term)
         start = search_term.strip().lower().removeprefix("sha256:")
         if not start:

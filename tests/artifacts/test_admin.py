@@ -18,7 +18,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from artifacts import location_use
-from artifacts.admin.artifacts import ArtifactAdmin, NewestPaginator
+from artifacts.admin.artifact_list import NewestPaginator
+from artifacts.admin.artifacts import ArtifactAdmin
 from artifacts.models import Artifact, Location, Scrub
 from artifacts.signals import person_acted
 from artifacts.storage.filesystem import INCOMING
