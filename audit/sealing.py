@@ -40,9 +40,9 @@ def seal(seconds: float = SECONDS, batch: int = BATCH) -> int:
 
 
 class _Turn:
-    """When this worker last stopped sealing, by the monotonic clock; None when it never did."""
+    """When this worker last stopped sealing, or began, by the monotonic clock."""
 
-    ended: float | None = None
+    ended = time.monotonic()
 
 
 def take_turn() -> int:
@@ -50,7 +50,7 @@ def take_turn() -> int:
 
     So what is to be sealed and what is to be published get a half each of a worker that has too much of both.
     """
-    others = 0.0 if _Turn.ended is None else time.monotonic() - _Turn.ended
+    others = time.monotonic() - _Turn.ended
     try:
         return seal(min(max(SECONDS, others), MOST))
     finally:
@@ -63,7 +63,7 @@ def is_late() -> bool:
     While there is much to publish, messages to seal wait in the queue behind those to publish, and expire.
     """
     late = 2 * settings.CAS_SEAL_SECONDS
-    if _Turn.ended is not None and time.monotonic() < _Turn.ended + late:
+    if time.monotonic() < _Turn.ended + late:
         return False
     head = TrailHead.objects.filter(pk=1).first()
     # In either direction, for the clock may have been set.

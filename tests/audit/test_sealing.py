@@ -131,7 +131,7 @@ def test_run_that_may_take_no_time_still_does_one_batch() -> None:
 def test_each_run_is_as_long_as_the_worker_did_other_things(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     runs: list[float] = []
-    monkeypatch.setattr(sealing._Turn, "ended", None)
+    monkeypatch.setattr(sealing._Turn, "ended", now)
     monkeypatch.setattr(sealing, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(sealing, "seal", runs.append)
     for others in (0.0, 0.1, 3.0, 3600.0):
@@ -143,7 +143,7 @@ def test_each_run_is_as_long_as_the_worker_did_other_things(monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("events", "since_own_turn", "since_any", "is_late"),
     [
-        (1, None, None, True),
+        (1, 5.0, None, True),
         (1, 5.0, 5.0, True),
         (0, 5.0, 5.0, False),  # nothing waits
         (1, 3.0, 5.0, False),  # this worker has just sealed
@@ -156,7 +156,7 @@ def test_sealing_is_late_when_events_wait_and_nobody_has_sealed_for_two_periods(
     monkeypatch: pytest.MonkeyPatch,
     settings: Settings,
     events: int,
-    since_own_turn: float | None,
+    since_own_turn: float,
     since_any: float | None,
     is_late: bool,
 ) -> None:
@@ -165,8 +165,7 @@ def test_sealing_is_late_when_events_wait_and_nobody_has_sealed_for_two_periods(
         make_row()
     if since_any is not None:
         TrailHead.objects.create(pk=1, sealed_at=timezone.now() - timedelta(seconds=since_any))
-    ended = None if since_own_turn is None else time.monotonic() - since_own_turn
-    monkeypatch.setattr(sealing._Turn, "ended", ended)
+    monkeypatch.setattr(sealing._Turn, "ended", time.monotonic() - since_own_turn)
     assert sealing.is_late() is is_late
 
 
