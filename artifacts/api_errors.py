@@ -41,7 +41,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
 
 
 def code_of(error: Exception) -> str:
-    """The code of the answer to this, for one that had begun already."""
+    """The code that an answer to this would have, for when another has begun."""
     return _describe(error)[1]
 
 

@@ -141,7 +141,8 @@ class Location(models.Model):
 class Artifact(models.Model):
     """What is known of an artifact in a location. The storage decides whether it exists; this is its label."""
 
-    location = models.ForeignKey(Location, on_delete=models.PROTECT, related_name="artifacts")
+    # Without an index of its own: artifact_location begins with it.
+    location = models.ForeignKey(Location, on_delete=models.PROTECT, related_name="artifacts", db_index=False)
     digest = models.CharField(max_length=64)
     size_bytes = models.BigIntegerField()
     file_name = models.CharField(max_length=255, blank=True)

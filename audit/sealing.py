@@ -40,7 +40,7 @@ def seal(seconds: float = SECONDS, batch: int = BATCH) -> int:
 
 
 class _Turn:
-    """When this worker last stopped sealing, or began, by the monotonic clock."""
+    """When this worker last sealed, or else when it started, by the monotonic clock."""
 
     ended = time.monotonic()
 

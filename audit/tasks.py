@@ -3,6 +3,7 @@
 import logging
 import time
 
+import django.db
 from celery import shared_task
 from django.conf import settings
 
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 TAKE_IN_SECONDS = 10  # publishing and sealing wait for it
 MIRROR_SECONDS = 20  # a scrub and a sweep wait for it
 
-_unreachable, _unreadable = Outage(logger), Outage(logger)
+_unreachable, _unreadable, _no_database = Outage(logger), Outage(logger), Outage(logger)
 
 
 @shared_task
@@ -37,7 +38,11 @@ def _publish() -> None:
     except Unreachable as error:
         _unreachable.goes_on("NATS is not reachable, events wait in the outbox", error)
         return
+    except (django.db.OperationalError, django.db.InternalError, django.db.InterfaceError) as error:
+        _no_database.goes_on("The database lets no events be published, which wait in it", error)
+        return
     _unreachable.is_over("NATS is reachable again")
+    _no_database.is_over("The database lets events be published again")
     if may_have_more:
         nudge.wake()
 

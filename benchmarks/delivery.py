@@ -24,7 +24,7 @@ Process = subprocess.Popen[bytes]
 
 def measure(stack: Ours, events: int, rounds: int, report: Report) -> None:
     """Add events per second, and CPU microseconds of each event, of every way in turn."""
-    # Sealing is measured apart, and who is stopped over it keeps SQLite locked.
+    # Sealing is measured apart, and a worker that is stopped while it seals keeps SQLite locked: not for ten minutes.
     stack.environment["CAS_SEAL_SECONDS"] = "300"
     names = ["worker-2", "worker-3"]
     for number in (2, 3):

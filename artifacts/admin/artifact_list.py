@@ -1,7 +1,7 @@
 """The list of artifacts: pages of the newest that are asked for, at a cost that does not grow with the table.
 
 A digest, a rare state and a location have an index. For all else (a part of a file name, a common state, whose an
-artifact is) so many are looked at, of those that the index leaves if there is one, and no more; the page says so.
+artifact is) at most LOOKED_AT are looked at, of those that an index leaves if one helps; the page says so.
 """
 
 import re
@@ -65,15 +65,20 @@ class NewestPaginator(Paginator):  # type: ignore[type-arg]
 
 
 class ArtifactChangeList(ChangeList):
-    """Django's list, of which the database looks at no more than it can soon."""
+    """Django's list, of which the database reads no more than it can quickly."""
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Artifact]) -> list[Any]:
+        """By id alone, whatever the URL asks for: no index serves another order."""
+        return ["id"] if "id" in super().get_ordering(request, queryset) else ["-id"]
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Artifact]:
-        """What is asked for, as far as it is looked for; `looked_at` says how far, "" when all of it is found."""
+        """What is asked for, as far as it is looked for; `limits` says how far, "" when all of it is found."""
         term, self.query = self.query, ""  # searched for below, once it is known by which index
         asked: QuerySet[Artifact] = super().get_queryset(request, exclude_parameters)
-        self.query, self.looked_at = term, ""
-        self.first = "oldest" if "id" in asked.query.order_by else "newest"
+        self.query, self.limits = term, ""
+        self.begins_with = "oldest" if "id" in asked.query.order_by else "newest"
         if (found := self._of_digest(term)) is not None:
+            self.limits = "by digest; file names were not searched"
             return asked.filter(pk__in=found)
         asked, _ = self.model_admin.get_search_results(request, asked, term)
         return self._bounded(request, asked) if asked.query.where else asked
@@ -96,8 +101,9 @@ class ArtifactChangeList(ChangeList):
         ids = indexed.values_list("pk", flat=True)
         last = list(ids[LOOKED_AT - 1 : LOOKED_AT + 1])
         if len(last) > 1:
-            self.looked_at = f"{LOOKED_AT:,}{f' of this {chosen.title}' if chosen else ''}"
-            # From both ends: from one, PostgreSQL takes the newest of an old location for most of it, and reads it all.
+            where = f" of this {chosen.title}" if chosen else ""
+            self.limits = f"among the {self.begins_with} {LOOKED_AT:,}{where}; a whole digest finds any"
+            # By both ends: by one, PostgreSQL takes the newest of an old location for most of it, and reads it all.
             low, high = sorted([last[0], ids[0]])
             asked = asked.filter(pk__gte=low, pk__lte=high)  # SQLite, in an OR, would leave out a BETWEEN
         # SQLite would rather read all of a location than its few of a state.

@@ -32,7 +32,7 @@ class ArtifactAdmin(ReadOnly, ArtifactModelAdmin):
     list_filter = [("location", LocationFilter), StateFilter]
     list_select_related = ["location"]
     search_fields = ["file_name"]
-    search_help_text = "A digest or its first digits, or part of a file name"
+    search_help_text = "A digest, 8 or more of its first digits, or part of a file name"
     ordering = ["-id"]
     sortable_by = ["created"]  # no index serves another order
     actions = None

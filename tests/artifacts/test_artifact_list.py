@@ -100,7 +100,16 @@ def test_of_a_location_its_own_newest_are_looked_at(client: Client, artifacts: l
 @pytest.mark.parametrize("term", [DIGEST, f"sha256:{DIGEST}", DIGEST[:8].upper(), f" SHA256:{DIGEST[:12]} "])
 def test_a_digest_is_found_wherever_it_is(client: Client, artifacts: list[Artifact], term: str) -> None:
     assert listed(client, q=term) == [artifacts[0]]
-    assert told(client, q=term) == "1 artifact"
+    assert told(client, q=term) == "1 artifact by digest; file names were not searched"
+    assert listed(client, q=term, state="corrupt") == []
+
+
+@pytest.mark.parametrize("order", ["4", "-4", "4.0", "x"])
+def test_a_column_that_no_index_serves_is_no_order(client: Client, artifacts: list[Artifact], order: str) -> None:
+    other = Location.objects.get(name="other")
+    Artifact.objects.filter(pk__in=[each.pk for each in artifacts[::2]]).update(location=other)
+    ids = [each.pk for each in listed(client, o=order)]
+    assert ids in (sorted(ids), sorted(ids, reverse=True))
 
 
 def test_digits_that_are_no_digests_are_part_of_a_file_name(client: Client, artifacts: list[Artifact]) -> None:

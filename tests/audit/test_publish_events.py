@@ -255,7 +255,7 @@ def test_what_another_process_holds_until_the_end_is_told(nats: NatsServer, monk
         make_row()
         out, error = publish_events_and_fail()
     assert out == "1 published, 0 refused for good, 2 waiting.\n"
-    assert str(error) == "Not published, for another process took them or its clock is ahead: 2 events."
+    assert str(error) == "Not published, for another process has taken them or its clock is ahead: 2."
 
 
 @pytest.mark.django_db(transaction=True)
@@ -281,7 +281,7 @@ def test_what_another_process_puts_off_is_told(nats: NatsServer, monkeypatch: py
         on_sleep(monkeypatch, put_off)
         out, error = publish_events_and_fail()
     assert out == "0 published, 0 refused for good, 1 waiting.\n"
-    assert str(error).startswith("Not published, for another process took them")
+    assert str(error).startswith("Not published, for another process has taken them")
 
 
 def test_what_backs_off_is_not_waited_for(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,8 @@ def _folder_of_its_own(
 ) -> None:
     settings.CAS_DATA_DIR = tmp_path
     monkeypatch.setattr(outbox._Refusal, "at", None)
-    monkeypatch.setattr(tasks, "_unreachable", Outage(tasks.logger))
+    for name in ("_unreachable", "_no_database"):
+        monkeypatch.setattr(tasks, name, Outage(tasks.logger))
     monkeypatch.setattr(sealing, "is_late", lambda: False)
 
 
@@ -217,15 +218,21 @@ def test_backlog_larger_than_one_share_is_published_by_as_many_tasks_as_it_takes
     assert len(nudges) == 2
 
 
-def test_event_whose_mark_was_lost_is_in_the_stream_once(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_whose_mark_was_lost_is_in_the_stream_once(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(*args: object) -> None:
         raise OperationalError("the database went away")
 
     row = make_row()
     with monkeypatch.context() as patch:
         patch.setattr(outbox, "mark", fail)
-        with pytest.raises(OperationalError):
+        for _ in range(2):
             publish_pending()
+            AuditEvent.objects.update(due_at=timezone.now())  # its lease is over
+    assert [message for message in caplog.messages if "the database went away" in message] == [
+        "The database lets no events be published, which wait in it: the database went away"
+    ]
     AuditEvent.objects.update(due_at=timezone.now())  # its lease is over
     publish_pending()
     row.refresh_from_db()

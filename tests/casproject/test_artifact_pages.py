@@ -113,7 +113,10 @@ class TestLimits:
         stranger = store(root, artifact.location, b"strange", "strange.html")
         event(stranger, org_id=OTHER)
         client = log_in(*EVERYTHING, organizations=[ORGANIZATION])
-        assert list(client.get(LIST).context["cl"].result_list) == [artifact]
+        for query in ({}, {"q": artifact.digest}):
+            assert list(client.get(LIST, query).context["cl"].result_list) == [artifact]
+        for term in (stranger.digest, f"sha256:{stranger.digest[:8]}", "strange.html"):
+            assert list(client.get(LIST, {"q": term}).context["cl"].result_list) == []
         page = text_of(client.get(page_of(artifact)))
         assert "ours.html" in page
         assert "theirs.html" not in page

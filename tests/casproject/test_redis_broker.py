@@ -16,7 +16,7 @@ def test_message_whose_acknowledgement_is_lost_keeps_no_worker_from_the_next(tmp
     taken: list[Any] = []
     try:
         with Connection(f"redis://127.0.0.1:{server.port}/0", transport=Transport) as connection:
-            channel = connection.channel()
+            channel: Any = connection.channel()
             channel.basic_qos(prefetch_count=1)  # as a worker's is
             queue = Queue("celery", channel=channel)
             Producer(channel).publish({}, routing_key="celery", declare=[queue])

@@ -87,7 +87,7 @@ class Command(BaseCommand):
                 f"{summary.failed} events were refused for good, {summary.put_off} for now: {summary.reason}"
             )
         if lacking:
-            raise CommandError(f"Not published, for another process took them or its clock is ahead: {lacking} events.")
+            raise CommandError(f"Not published, for another process has taken them or its clock is ahead: {lacking}.")
 
 
 def _publish(summary: Summary, events: QuerySet[AuditEvent], organization: UUID | None) -> list[int]:
