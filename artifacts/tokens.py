@@ -3,7 +3,6 @@
 The claims are those of Chainloop's `internal/robotaccount/cas`.
 """
 
-import re
 import threading
 import time
 from collections import OrderedDict
@@ -16,6 +15,7 @@ import jwt
 
 from artifacts.exceptions import InvalidToken
 from artifacts.token_keys import ALGORITHM, TokenKey
+from common.storable_text import is_storable
 
 AUDIENCE = "artifact-cas.chainloop"
 UPLOADER = "uploader"
@@ -24,7 +24,6 @@ DOWNLOADER = "downloader"
 _T = TypeVar("_T")
 
 _TIMES = frozenset({"exp", "nbf", "iat"})
-_UNKEEPABLE = re.compile(r"[\0\ud800-\udfff]")
 
 _REMEMBERED = 10_000  # tokens; a few hundred bytes each
 
@@ -138,6 +137,6 @@ def _claim(claims: Mapping[str, Any], name: str, kind: type[_T], default: _T | N
     if type(value) is not kind:
         raise InvalidToken(f"The token's {name} is missing or of the wrong type.")
     # JSON can escape what no database takes: half of a surrogate pair, and to PostgreSQL, NUL.
-    if isinstance(value, str) and _UNKEEPABLE.search(value):
+    if isinstance(value, str) and not is_storable(value):
         raise InvalidToken(f"The token's {name} is no text.")
     return value

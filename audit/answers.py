@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from audit.entries import storable
+from common.storable_text import storable
 
 # Refusals of this very message, by err_code (nats-server, server/errors.json). All others speak of the stream or
 # the server: full, sealed, missing, without a leader. That is not the event's fault, and passes.

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from common.storable_text import storable
+
 _LARGEST = 2**50  # bytes: larger than any artifact, and small enough for sums of thousands of such claims
 # RFC 3339: `datetime.fromisoformat` alone also takes forms that it does not have.
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # what a database's text cannot hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,3 @@ def _size(value: Any) -> int | None:
 
 def _text(value: Any) -> str:
     return storable(value) if isinstance(value, str) else ""
-
-
-def storable(text: str) -> str:
-    """The text with a mark in place of each character that a database's text cannot hold."""
-    return _UNSTORABLE.sub("\ufffd", text)

@@ -15,6 +15,7 @@ from django.db.models.expressions import RawSQL
 
 from audit.events import Action
 from audit.models import State
+from common.digest_ranges import begins_with
 from common.sizes import parse_size
 
 LARGEST = 2**63 - 1  # what a BIGINT holds
@@ -84,14 +85,6 @@ def parse_action(text: str) -> str:
     if text.isalpha() and text.islower() and text not in WORDS:
         raise ValueError(f"Not one of {', '.join(WORDS)}, nor an action type.")
     return text
-
-
-def begins_with(digest: str) -> Q:
-    """Events of digests with these first digits.
-
-    As a range, which the index serves on every database; SQLite's LIKE ignores case, and so the index too.
-    """
-    return Q(digest__gte=digest, digest__lt=f"{digest}g")
 
 
 def range_problems(query: Mapping[str, Any]) -> dict[str, str]:

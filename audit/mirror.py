@@ -20,6 +20,7 @@ from audit.events import Action
 from audit.models import AuditEvent, State, TrailHead
 from audit.names import STREAM
 from audit.retention import cutoff
+from common.storable_text import storable
 from common.transactions import write_transaction
 
 _NAMESPACE = uuid5(NAMESPACE_URL, "nats-stream-message")
@@ -89,7 +90,7 @@ def row_of(message: Received, stream: str = STREAM) -> AuditEvent:
         file_name=_cut("file_name", entry.file_name),
         backend=_cut("backend", entry.backend),
         skipped=bool(entry.skipped),
-        subject=_cut("subject", message.subject.replace("\0", "\ufffd")),
+        subject=_cut("subject", storable(message.subject)),
         payload=text_of(message.payload),
         state=State.MIRRORED,
         stream_sequence=message.sequence,

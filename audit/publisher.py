@@ -21,8 +21,8 @@ from nats.aio.msg import Msg
 from audit import answers
 from audit.answers import Ack, Outcome, Rejected
 from audit.connection import NatsClient, reason_of
-from audit.entries import storable
 from audit.inbox import Inbox
+from common.storable_text import storable
 
 __all__ = ["Ack", "Message", "Outcome", "Publisher", "Rejected", "Unreachable", "connect", "publish"]
 

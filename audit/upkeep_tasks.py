@@ -31,15 +31,19 @@ RETENTION_SECONDS = 50  # of a run; a scrub and a sweep wait for it
 def seal() -> None:
     """Seal what waits, for a while, and write a checkpoint when it is time; the rest waits for the next beat."""
     with _sealing_problems_told():
-        sealing.take_turn()
-        checkpoints.checkpoint_if_due()
+        _seal()
 
 
 def seal_if_late() -> None:
     """The same, if nobody has for a while; for a worker whose other tasks keep messages to seal from their turn."""
     with _sealing_problems_told():
         if sealing.is_late():
-            seal()
+            _seal()
+
+
+def _seal() -> None:
+    sealing.take_turn()
+    checkpoints.checkpoint_if_due()
 
 
 @contextmanager

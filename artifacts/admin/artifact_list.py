@@ -16,10 +16,11 @@ from django.utils.functional import cached_property
 
 from artifacts.admin.cells import LocationFilter
 from artifacts.models import Artifact
+from common.digest_ranges import UNMISTAKABLE, begins_with
 
 LOOKED_AT = 50_000
 
-_DIGEST = re.compile(r"(sha256:)?([0-9a-f]{8,64})")  # fewer digits are rather part of a file name
+_DIGEST = re.compile(rf"(sha256:)?([0-9a-f]{{{UNMISTAKABLE},64}})")
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -76,7 +77,7 @@ class ArtifactChangeList(ChangeList):
         term, self.query = self.query, ""  # searched for below, once it is known by which index
         asked: QuerySet[Artifact] = super().get_queryset(request, exclude_parameters)
         self.query, self.limits = term, ""
-        self.begins_with = "oldest" if "id" in asked.query.order_by else "newest"
+        self.end = "oldest" if "id" in asked.query.order_by else "newest"
         if (found := self._of_digest(term)) is not None:
             self.limits = "by digest; file names were not searched"
             return asked.filter(pk__in=found)
@@ -88,8 +89,8 @@ class ArtifactChangeList(ChangeList):
         match = _DIGEST.fullmatch(term.strip().lower())
         if match is None:
             return None
-        # As a range, and in the index's order: so every database takes the index. There are few, whatever the table.
-        artifacts = Artifact.objects.filter(digest__gte=match[2], digest__lt=f"{match[2]}g")
+        # In the index's order, so that every database takes the index. There are few, whatever the table.
+        artifacts = Artifact.objects.filter(begins_with(match[2]))
         ids = list(artifacts.order_by("digest", "location_id").values_list("pk", flat=True)[: NewestPaginator.most])
         return ids if match[1] or self.root_queryset.filter(pk__in=ids).exists() else None
 
@@ -102,7 +103,7 @@ class ArtifactChangeList(ChangeList):
         last = list(ids[LOOKED_AT - 1 : LOOKED_AT + 1])
         if len(last) > 1:
             where = f" of this {chosen.title}" if chosen else ""
-            self.limits = f"among the {self.begins_with} {LOOKED_AT:,}{where}; a whole digest finds any"
+            self.limits = f"among the {self.end} {LOOKED_AT:,}{where}; a whole digest finds any"
             # By both ends: by one, PostgreSQL takes the newest of an old location for most of it, and reads it all.
             low, high = sorted([last[0], ids[0]])
             asked = asked.filter(pk__gte=low, pk__lte=high)  # SQLite, in an OR, would leave out a BETWEEN

@@ -17,12 +17,12 @@ from audit.api_pages import FEW
 from audit.event_filters import EventFilter
 from audit.models import AuditEvent, Organization, State
 from audit.periods import PRESETS
+from common.digest_ranges import UNMISTAKABLE, begins_with
 
 PERIODS = {preset.key: preset.length for preset in PRESETS}
 PERIOD_WORDS = {preset.key: preset.label for preset in PRESETS}
 MOST_OFFERED = 100
 NOTHING = EventFilter(organizations=frozenset())
-_UNMISTAKABLE = 8  # hex digits that are a digest's rather than part of a file name, when a digest has them
 _ANY = [("", "any")]
 
 
@@ -144,7 +144,7 @@ class EventForm(forms.Form):
         else:
             if text.lower().startswith("sha256:") or self._is_known(digest):
                 return EventFilter.of({"digest": digest})
-            found |= event_filters.begins_with(digest)
+            found |= begins_with(digest)
         words = Q()
         for word in smart_split(text):
             words &= Q(file_name__icontains=unescape_string_literal(word) if _is_quoted(word) else word)
@@ -152,9 +152,9 @@ class EventForm(forms.Form):
 
     def _is_known(self, digest: str) -> bool:
         """Whether to take digits for a digest's of what is seen: they might be part of a file name too."""
-        if len(digest) < _UNMISTAKABLE:
+        if len(digest) < UNMISTAKABLE:
             return False
-        found = AuditEvent.objects.filter(event_filters.begins_with(digest))
+        found = AuditEvent.objects.filter(begins_with(digest))
         if self._seen is None:
             return found.exists()
         # Asked for organizations as well, SQLite would read all of theirs. A digest with more events is searched for.

@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
@@ -13,6 +12,7 @@ from django.utils import timezone
 from artifacts.admin import artifact_list
 from artifacts.models import Artifact, Location
 from tests.factories import digest_of
+from tests.plans import plans_of
 
 pytestmark = pytest.mark.django_db
 
@@ -23,10 +23,8 @@ NAME = f"commit-{digest_of(b'name').hex[:8]}.txt"
 
 
 @pytest.fixture
-def client() -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user("admin", is_staff=True, is_superuser=True))
-    return client
+def client(admin_client: Client) -> Client:
+    return admin_client
 
 
 @pytest.fixture(autouse=True)
@@ -118,26 +116,9 @@ def test_digits_that_are_no_digests_are_part_of_a_file_name(client: Client, arti
     assert listed(client, q=f"sha256:{digits}") == []
 
 
-def plans_of(client: Client, query: dict[str, str]) -> list[tuple[str, str]]:
+def plans_of_page(client: Client, query: dict[str, str]) -> list[tuple[str, str]]:
     """The page's queries of artifacts, and what the database would do for each."""
-    asked: list[tuple[str, Any]] = []
-
-    def remember(execute: Any, sql: str, params: Any, *rest: Any) -> Any:
-        if 'FROM "artifacts_artifact"' in sql:
-            asked.append((sql, params))
-        return execute(sql, params, *rest)
-
-    with connection.execute_wrapper(remember):
-        client.get(LIST, query)
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            for way in ("seqscan", "bitmapscan", "sort"):  # what it does with a small table says nothing
-                cursor.execute(f"SET LOCAL enable_{way} = off")
-        plans = []
-        for sql, params in asked:
-            cursor.execute(f"EXPLAIN {'QUERY PLAN ' if connection.vendor == 'sqlite' else ''}{sql}", params)
-            plans.append((sql, "\n".join(str(row[-1]) for row in cursor.fetchall())))
-    return plans
+    return plans_of(lambda: client.get(LIST, query), about='FROM "artifacts_artifact"')
 
 
 @pytest.mark.parametrize(
@@ -156,7 +137,7 @@ def plans_of(client: Client, query: dict[str, str]) -> list[tuple[str, str]]:
     ],
 )
 def test_no_query_with_a_condition_reads_the_whole_table(client: Client, query: dict[str, str], index: str) -> None:
-    plans = plans_of(client, query)
+    plans = plans_of_page(client, query)
     assert plans
     for sql, plan in plans:
         if "WHERE" in sql:
@@ -170,7 +151,7 @@ def test_no_query_with_a_condition_reads_the_whole_table(client: Client, query: 
 
 @pytest.mark.parametrize("query", [{"q": "no-such-name"}, {"q": "cafe"}, {"state": "unverified"}, {"state": "sound"}])
 def test_of_a_location_no_more_is_read_than_is_looked_at(client: Client, location: Location, query: Any) -> None:
-    plans = plans_of(client, {"location__id__exact": str(location.pk), **query})
+    plans = plans_of_page(client, {"location__id__exact": str(location.pk), **query})
     bounded = [plan for sql, plan in plans if "file_name" in sql or "verified_at" in sql]
     assert len(bounded) >= 2
     for plan in bounded:

@@ -1,7 +1,6 @@
 """Pages of events are read by an index, whatever is asked for, and from where the page before ended."""
 
 import re
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -14,33 +13,23 @@ from audit.event_filters import EventFilter
 from audit.models import AuditEvent
 from tests.audit.test_api_events import NOON
 from tests.factories import ORGANIZATION, digest_of, make_row
+from tests.plans import forget_counts, plans_of
 
 pytestmark = pytest.mark.django_db
 
 DIGEST = str(digest_of(b"content"))
 
 
-def plans_of(query: dict[str, str], *, newest_first: bool) -> list[str]:
+def plans_of_page(query: dict[str, str], *, newest_first: bool) -> list[str]:
     """What the database would do for each query of a page."""
-    asked: list[tuple[str, Any]] = []
-
-    def remember(execute: Any, sql: str, params: Any, *rest: Any) -> Any:
-        asked.append((sql, params))
-        return execute(sql, params, *rest)
-
     filters = EventFilter.of(EventPageQuery.read(query))
-    with connection.execute_wrapper(remember):
-        api_pages.read_page(filters, FIELDS, 10, Position(NOON.replace(year=2100), 1), newest_first=newest_first)
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("SET LOCAL enable_seqscan = off")  # what it does with a small table says nothing
-            # Nor does what another test made it count.
-            cursor.execute("UPDATE pg_class SET reltuples = -1, relpages = 0 WHERE relname = 'audit_auditevent'")
-        plans = []
-        for sql, params in asked:
-            cursor.execute(f"EXPLAIN {'QUERY PLAN ' if connection.vendor == 'sqlite' else ''}{sql}", params)
-            plans.append("\n".join(str(row[-1]) for row in cursor.fetchall()))
-    return plans
+    start = Position(NOON.replace(year=2100), 1)
+    forget_counts(AuditEvent._meta.db_table)
+
+    def read() -> None:
+        api_pages.read_page(filters, FIELDS, 10, start, newest_first=newest_first)
+
+    return [plan for _, plan in plans_of(read, without=["seqscan"])]
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +68,7 @@ def _new_table(db: None) -> None:
 def test_pages_are_read_by_an_index(query: dict[str, str], index: str, newest_first: bool) -> None:
     for _ in range(3):
         make_row()
-    plans = plans_of(query, newest_first=newest_first)
+    plans = plans_of_page(query, newest_first=newest_first)
     assert plans
     for plan in plans:
         assert "Seq Scan" not in plan

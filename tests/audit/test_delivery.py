@@ -4,7 +4,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from audit import delivery, outbox, sealing
@@ -12,6 +11,7 @@ from audit.answers import Ack, Rejected
 from audit.delivery import delivery_now
 from audit.models import AuditEvent, State
 from tests.factories import make_row
+from tests.plans import forget_counts, plans_of
 
 pytestmark = pytest.mark.django_db
 
@@ -24,25 +24,9 @@ def publish_all(first_sequence: int) -> None:
 
 def plans() -> list[str]:
     """What the database would do for each query."""
-    asked: list[tuple[str, Any]] = []
-
-    def remember(execute: Any, sql: str, params: Any, *rest: Any) -> Any:
-        asked.append((sql, params))
-        return execute(sql, params, *rest)
-
-    with connection.execute_wrapper(remember):
-        delivery_now()
-        delivery.seal_lag()
-    found = []
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("SET LOCAL enable_seqscan = off")  # what it does with a small table says nothing
-            # Nor does what another test made it count.
-            cursor.execute("UPDATE pg_class SET reltuples = -1, relpages = 0 WHERE relname = 'audit_auditevent'")
-        for sql, params in asked:
-            cursor.execute(f"EXPLAIN {'QUERY PLAN ' if connection.vendor == 'sqlite' else ''}{sql}", params)
-            found.append("\n".join(str(row[-1]) for row in cursor.fetchall()))
-    return found
+    forget_counts(AuditEvent._meta.db_table)
+    found = plans_of(lambda: (delivery_now(), delivery.seal_lag()), without=["seqscan"])
+    return [plan for _, plan in found]
 
 
 def test_of_an_empty_trail_there_is_nothing_to_tell() -> None:

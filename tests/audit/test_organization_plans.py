@@ -3,7 +3,6 @@
 import re
 import uuid
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -15,6 +14,7 @@ from audit.models import Organization, State
 from audit.organization_ranking import Measure
 from tests.audit.trails import seal_all
 from tests.factories import ORGANIZATION, digest_of, make_row
+from tests.plans import plans_of
 
 pytestmark = pytest.mark.django_db
 
@@ -23,27 +23,6 @@ _WHOLE = re.compile(r"Seq Scan|SCAN \w+(?! USING)")
 
 def month() -> periods.Period:
     return periods.preset("30d")
-
-
-def plans_of(read: Callable[[], object]) -> list[tuple[str, str]]:
-    """The queries of `read`, and what the database would do for each."""
-    asked: list[tuple[str, Any]] = []
-
-    def remember(execute: Any, sql: str, params: Any, *rest: Any) -> Any:
-        asked.append((sql, params))
-        return execute(sql, params, *rest)
-
-    with connection.execute_wrapper(remember):
-        read()
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            for way in ("seqscan", "bitmapscan", "sort"):  # what it does with a small table says nothing
-                cursor.execute(f"SET LOCAL enable_{way} = off")
-        plans = []
-        for sql, params in asked:
-            cursor.execute(f"EXPLAIN {'QUERY PLAN ' if connection.vendor == 'sqlite' else ''}{sql}", params)
-            plans.append((sql, "\n".join(str(row[-1]) for row in cursor.fetchall())))
-    return plans
 
 
 @pytest.fixture(autouse=True)

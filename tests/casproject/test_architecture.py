@@ -24,6 +24,7 @@ PURE = [
     "audit/inbox.py",
     "audit/names.py",
     "audit/usage.py",
+    "common/storable_text.py",
 ]
 
 
