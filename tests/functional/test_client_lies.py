@@ -229,6 +229,7 @@ def test_an_answer_before_the_body_costs_no_body(file: Path) -> None:
 
     with lying_server(answer) as (url, _):
         assert Client(url, "token").upload(file).skipped
+    wait_until(lambda: bodies)
     assert bodies == [b""]
 
 
