@@ -17,6 +17,7 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, 
 
 from common.first_query import outage
 from common.prepared import Insert, insert_all
+from common.refusals import Refusals
 from common.transactions import write_transaction
 
 PATIENCE = 1.0  # seconds a ticket is waited for, and a group may take before others no longer wait for theirs
@@ -71,6 +72,7 @@ class GroupCommit:
         self._thread: threading.Thread | None = None
         self._busy_since: float | None = None
         self._is_ending = False
+        self._refusals = Refusals()
 
     def write(self, write: Write, row: Any) -> None:
         """Have the row written, by an Insert or by a function of a list of rows, and return when it is committed.
@@ -108,8 +110,19 @@ class GroupCommit:
         elif self._is_stuck():  # nobody waits for what others have waited for in vain
             for ticket in tickets:
                 ticket.settle(CommitTimeout())
-        elif tickets:
+        elif tickets := self._worth_trying(tickets):
             self._enqueue(tickets)
+
+    def _worth_trying(self, tickets: list[Ticket]) -> list[Ticket]:
+        if not self._refusals:
+            return tickets
+        worth_it: list[Ticket] = []
+        for ticket in tickets:
+            if excuse := self._refusals.excuse(ticket.write):
+                ticket.settle(excuse)
+            else:
+                worth_it.append(ticket)
+        return worth_it
 
     def _enqueue(self, tickets: list[Ticket]) -> None:
         self._queue.put(tickets)
@@ -143,7 +156,7 @@ class GroupCommit:
             if tickets := self._next_group():
                 self._busy_since = time.monotonic()
                 try:
-                    _commit(tickets)
+                    _commit(tickets, self._refusals)
                 finally:
                     self._busy_since = None
         connection.close()
@@ -158,35 +171,49 @@ class GroupCommit:
         return tickets
 
 
-def _commit(tickets: list[Ticket]) -> None:
+def _commit(tickets: list[Ticket], refusals: Refusals) -> None:
     tickets = [ticket for ticket in tickets if not ticket.is_abandoned]
     error = _try_to_commit(tickets)
     if error is not None and not connection.is_usable():
         connection.close()  # lost since the last group, perhaps long ago
         error = _try_to_commit(tickets)
-    _settle(tickets, error)
+    _settle(tickets, error, refusals)
 
 
-def _settle(tickets: list[Ticket], error: Exception | None) -> None:
+def _settle(tickets: list[Ticket], error: Exception | None, refusals: Refusals) -> None:
     parts = _parts(tickets, error)
     if len(parts) > 1 and connection.is_usable():
         for part in parts:  # what is refused must not take others with it
-            _settle(part, _try_to_commit(part))
+            _settle(part, _try_to_commit(part), refusals)
         return
     for ticket in tickets:
+        if error is None:
+            refusals.end(ticket.write)
+        elif _is_of_all_rows(error):
+            refusals.begin(ticket.write, error)
         ticket.settle(error)
 
 
 def _parts(tickets: list[Ticket], error: Exception | None) -> list[list[Ticket]]:
     """What is to be tried on its own: each row, or, where it is no row that is refused, what goes into one table."""
-    if error is None or "locked" in str(error):
+    if error is None or _is_locked(error):
         return [tickets]
-    if isinstance(error, DataError | IntegrityError) or not isinstance(error, DatabaseError | InterfaceError):
+    if not _is_of_all_rows(error):
         return [[ticket] for ticket in tickets]
     parts: dict[Write, list[Ticket]] = {}
     for ticket in tickets:
         parts.setdefault(ticket.write, []).append(ticket)
     return list(parts.values())
+
+
+def _is_of_all_rows(error: Exception) -> bool:
+    """Whether the database would have refused any other rows as well, and not because it is busy."""
+    is_of_database = isinstance(error, DatabaseError | InterfaceError)
+    return is_of_database and not isinstance(error, DataError | IntegrityError) and not _is_locked(error)
+
+
+def _is_locked(error: Exception) -> bool:
+    return "locked" in str(error)
 
 
 def _try_to_commit(tickets: list[Ticket]) -> Exception | None:

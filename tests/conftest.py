@@ -23,6 +23,7 @@ from audit import intake, journal, nudge, write_ahead
 from audit.write_ahead import WriteAheadLog
 from casproject import health
 from common import first_query, group_commit
+from common.refusals import Refusals
 from people.receivers import record_sign_in
 from tests.conformance import violations
 from tests.servers import NatsServer, PostgresServer
@@ -92,10 +93,11 @@ def _answers_are_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_remembered() -> None:
+def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     locations.forget()
     health._NoDefault.seen_at = -math.inf
     first_query.outage.end()
+    monkeypatch.setattr(group_commit._group_commit, "_refusals", Refusals())
 
 
 @pytest.fixture(autouse=True)

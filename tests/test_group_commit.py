@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth.models import Group
 from django.db import DataError, IntegrityError, OperationalError
 
-from common import group_commit
+from common import group_commit, refusals
 from common.group_commit import CommitTimeout, GroupCommit, Ticket
 from common.transactions import _turn
 from people.roles import ROLES
@@ -206,6 +207,62 @@ def test_what_one_table_does_not_take_is_not_tried_row_by_row_and_keeps_no_other
             ticket.wait()
     assert calls == [5, 5]
     assert names() == {"taken"}
+
+
+def test_what_was_refused_a_moment_ago_is_tried_by_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(refusals, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    answers = [None, None, OperationalError("readonly"), OperationalError("attempt to write a readonly database")]
+    tried: list[str] = []
+
+    def refuse(rows: Sequence[str]) -> None:
+        tried.extend(rows)
+        if error := answers.pop():
+            raise error
+
+    def is_taken(name: str) -> bool:
+        try:
+            group_commit.write(refuse, name)
+        except OperationalError:
+            return False
+        return True
+
+    assert not is_taken("first")
+    now[0] += refusals.PAUSE / 2
+    label = group_commit.defer(insert, "of another table")
+    assert not is_taken("too soon")
+    label.wait()
+    now[0] += refusals.PAUSE / 2
+    assert not is_taken("second")
+    assert not is_taken("too soon")
+    now[0] += refusals.PAUSE
+    assert is_taken("third")
+    assert is_taken("fourth")
+    assert tried == ["first", "second", "third", "fourth"]
+    assert names() == {"of another table"}
+
+
+def test_while_one_tries_what_was_refused_others_do_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = refusals.Refusals()
+    refused.begin(insert, OperationalError("readonly"))
+    later = time.monotonic() + refusals.PAUSE
+    monkeypatch.setattr(refusals, "time", SimpleNamespace(monotonic=lambda: later))
+    assert refused.excuse(insert) is None
+    assert refused.excuse(insert) is not None
+    refused.end(insert)
+    assert refused.excuse(insert) is None
+    assert not refused
+
+
+@pytest.mark.parametrize("error", [DataError("of a row"), IntegrityError("of a row"), OperationalError("is locked")])
+def test_what_is_wrong_with_a_row_or_passes_keeps_no_other_from_being_tried(error: Exception) -> None:
+    def refuse(rows: Sequence[str]) -> None:
+        if rows == ["bad"]:
+            raise error
+
+    with pytest.raises(type(error)):
+        group_commit.write(refuse, "bad")
+    group_commit.write(refuse, "good")
 
 
 def test_row_is_waited_for_from_when_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

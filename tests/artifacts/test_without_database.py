@@ -25,6 +25,7 @@ from audit.models import AuditEvent
 from common import first_query, group_commit
 from common.folders import write_whole
 from common.group_commit import Ticket
+from common.refusals import Refusals
 from common.transactions import write_transaction
 from tests.artifacts.test_errors import assert_problem
 from tests.artifacts.test_tus import Tus
@@ -360,9 +361,9 @@ def test_resumable_upload_is_at_its_end_while_the_trail_is_busy(
 ) -> None:
     is_back, commit = Event(), group_commit._commit
 
-    def hang(tickets: list[Ticket]) -> None:
+    def hang(tickets: list[Ticket], refusals: Refusals) -> None:
         is_back.wait(60)
-        commit(tickets)
+        commit(tickets, refusals)
 
     tus = Tus(client)
     with monkeypatch.context() as patch:
