@@ -5,12 +5,11 @@ Follows Chainloop's `pkg/auditor/events/casartifact.go` and what Go's encoding/j
 
 import json
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 TARGET_TYPE = "CASArtifact"
@@ -40,8 +39,7 @@ def kind_of(action: str, *, is_skipped: object) -> Kind | Literal[""]:
     return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One audit entry. `digest` is bare hex; `skipped` is for uploads alone; "" means unknown."""
 
     event_id: UUID
@@ -109,6 +107,8 @@ def subject_of(action: str) -> str:
     return f"audit.casartifact.{action.lower()}"
 
 
+# What JSON has as it is: of most texts that a transfer waits for, all.
+_PLAIN = re.compile(r"[ !#-%'-;=?-\[\]-~]*")
 # What Go escapes inside strings and Python does not; a lone surrogate is what Go sees as invalid UTF-8.
 _GO_ESCAPES = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 
@@ -118,6 +118,8 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 def go_json(value: object) -> str:
     """Compact JSON as Go's encoding/json writes it (Go 1.22 and later, HTML escaping on)."""
+    if isinstance(value, str) and _PLAIN.fullmatch(value):
+        return f'"{value}"'
     text = _encode(value)
     # All of these characters can stand only inside strings.
     return _GO_ESCAPES.sub(_go_escape, text)

@@ -8,8 +8,10 @@ from functools import partial
 import django.db
 
 from audit import journal, write_ahead
+from audit.outages import Outage
 
 logger = logging.getLogger(__name__)
+_outage = Outage(logger)
 
 REST = 5.0  # seconds between two tries to take in what waits
 
@@ -32,11 +34,13 @@ def take_in(seconds: float = math.inf) -> int:
         try:
             taken += take_in_some()
         except django.db.Error as error:
-            logger.warning("The database takes no audit events, which wait in the write-ahead log: %r", error)
+            _outage.goes_on("The database takes no audit events, which wait in the write-ahead log", error)
             _Refusal.at = time.monotonic()
             break
         except OSError as error:  # of our own segment, which is now one of those left behind
             logger.warning("The write-ahead log cannot be taken in, and waits: %r", error)
+    else:
+        _outage.is_over("The database takes audit events again")
     return taken + journal.take_in()
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 import uuid
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 HELD = 10_000  # events kept in memory that neither the database nor a file took; past these, only the log has them
 
 # dataclasses.asdict would copy each value.
-_FIELDS = {kind: [field.name for field in fields(kind)] for kind in (Event, ActEvent)}
+_FIELDS: dict[type, Sequence[str]] = {Event: Event._fields, ActEvent: [field.name for field in fields(ActEvent)]}
 _held: deque[Event | ActEvent] = deque()
 
 
@@ -36,8 +37,8 @@ def append(event: Event | ActEvent) -> None:
     """
     try:
         write(event)
-    except OSError:
-        logger.critical("The journal did not take this audit event: %s", json_of(event), exc_info=True)
+    except OSError as error:
+        logger.critical("The journal did not take (%r) this audit event: %s", error, json_of(event))
         if len(_held) < HELD:
             _held.append(event)
 

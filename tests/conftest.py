@@ -20,6 +20,7 @@ from artifacts import late_labels, locations
 from artifacts.models import Location
 from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifact_uploaded
 from audit import intake, journal, nudge, write_ahead
+from audit.outages import Outage
 from audit.write_ahead import WriteAheadLog
 from casproject import health
 from common import first_query, group_commit
@@ -119,6 +120,7 @@ def write_ahead_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     for name in ("append", "append_durably", "take_in"):
         monkeypatch.setattr(write_ahead, name, getattr(log, name))
     monkeypatch.setattr(intake._Refusal, "at", None)
+    monkeypatch.setattr(intake, "_outage", Outage(intake.logger))
     monkeypatch.setattr(nudge, "wake", lambda: None)
     monkeypatch.setattr(journal, "_folder", lambda: tmp_path / "journal")
     monkeypatch.setattr(journal, "_held", deque())

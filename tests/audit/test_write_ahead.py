@@ -79,6 +79,23 @@ def test_events_that_the_database_refused_are_synced_and_taken_in_later(
 
 
 @pytest.mark.django_db
+def test_outage_is_told_at_its_beginning_and_its_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(AuditEvent, "insert", refuse)
+        for _ in range(3):
+            write_ahead.append(make_event())
+            intake.take_in()
+    for _ in range(2):
+        intake.take_in()
+    assert [record.message for record in caplog.records if record.name == intake.__name__] == [
+        "The database takes no audit events, which wait in the write-ahead log: the database is gone",
+        "The database takes audit events again",
+    ]
+
+
+@pytest.mark.django_db
 def test_database_that_refuses_is_left_alone_for_a_while_and_few_segments_are_left_behind(
     write_ahead_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
