@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -247,7 +246,7 @@ def test_totals_are_the_consumer_arithmetic_over_the_payloads(lots: list[list[An
             for event in lot:
                 # Only an upload can be skipped.
                 skipped = event.skipped and event.action is Action.UPLOADED
-                AuditEvent.of(replace(event, skipped=skipped), State.MIRRORED).save()
+                AuditEvent.of(event._replace(skipped=skipped), State.MIRRORED).save()
             while sealing.seal_batch(batch):
                 pass
         expected = usage_of_payloads(AuditEvent.objects.values_list("payload", flat=True))
