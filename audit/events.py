@@ -107,7 +107,7 @@ def subject_of(action: str) -> str:
     return f"audit.casartifact.{action.lower()}"
 
 
-# What JSON has as it is: of most texts that a transfer waits for, all.
+# What nothing escapes, as are most texts that a transfer waits for.
 _PLAIN = re.compile(r"[ !#-%'-;=?-\[\]-~]*")
 # What Go escapes inside strings and Python does not; a lone surrogate is what Go sees as invalid UTF-8.
 _GO_ESCAPES = re.compile("[<>&\u2028\u2029\ud800-\udfff]")

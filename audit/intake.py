@@ -39,7 +39,7 @@ def take_in(seconds: float = math.inf) -> int:
             break
         except OSError as error:  # of our own segment, which is now one of those left behind
             logger.warning("The write-ahead log cannot be taken in, and waits: %r", error)
-    else:
+    if taken:
         _outage.is_over("The database takes audit events again")
     return taken + journal.take_in()
 

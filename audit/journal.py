@@ -38,7 +38,7 @@ def append(event: Event | ActEvent) -> None:
     try:
         write(event)
     except OSError as error:
-        logger.critical("The journal did not take (%r) this audit event: %s", error, json_of(event))
+        logger.critical("The journal did not take this audit event (%s): %s", error, json_of(event))
         if len(_held) < HELD:
             _held.append(event)
 

@@ -37,14 +37,15 @@ class Ticket:
         self.write = write
         self.row = row
         self.is_abandoned = False
+        self.followers: list[Ticket] = []  # what goes along with it, and is not written without it
         self._deadline = time.monotonic() + PATIENCE
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
         self._pending = threading.Lock()
         self._pending.acquire()
 
     def settle(self, error: BaseException | None = None) -> None:
         """Tell who waits that the row is committed, or why not."""
-        self._error = error
+        self.error = error
         self._pending.release()
 
     def wait(self) -> None:
@@ -52,8 +53,8 @@ class Ticket:
         if not self._pending.acquire(timeout=max(self._deadline - time.monotonic(), 0)):
             raise CommitTimeout
         self._pending.release()
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
 
 
 class GroupCommit:
@@ -77,17 +78,23 @@ class GroupCommit:
     def write(self, write: Write, row: Any) -> None:
         """Have the row written, by an Insert or by a function of a list of rows, and return when it is committed.
 
-        What the thread has deferred goes along. Inside a transaction of the caller the row becomes part of that.
-        `write` must bear being called again with the same rows: a commit that broke off may have happened.
-        Raises django.db.Error, or CommitTimeout: then the row will not be written, unless it was being written.
+        What the thread has deferred goes along; when this row is refused, it waits for `flush`. Inside a transaction of
+        the caller the row becomes part of that. `write` must bear being called again with the same rows: a commit that
+        broke off may have happened. Raises django.db.Error, also for what was refused a moment ago and is not tried, or
+        CommitTimeout: then the row and what goes along will not be written, unless they were being written.
         """
+        if self._refusals and not connection.in_atomic_block and (excuse := self._refusals.excuse(write)):
+            raise excuse
         ticket = Ticket(write, row)
-        tickets = [*self._take_deferred(), ticket]
+        ticket.followers = self._take_deferred()
         try:
-            self._send(tickets)
+            self._send([ticket])
             ticket.wait()
         except CommitTimeout:
             ticket.is_abandoned = True
+            raise
+        except Exception:
+            self._deferred.tickets = [follower for follower in ticket.followers if not follower.error]
             raise
 
     def defer(self, write: Write, row: Any) -> Ticket:
@@ -102,19 +109,7 @@ class GroupCommit:
 
     def _take_deferred(self) -> list[Ticket]:
         tickets: list[Ticket] = self._deferred.__dict__.pop("tickets", [])
-        return tickets
-
-    def _send(self, tickets: list[Ticket]) -> None:
-        if connection.in_atomic_block:
-            _join_transaction(tickets)
-        elif self._is_stuck():  # nobody waits for what others have waited for in vain
-            for ticket in tickets:
-                ticket.settle(CommitTimeout())
-        elif tickets := self._worth_trying(tickets):
-            self._enqueue(tickets)
-
-    def _worth_trying(self, tickets: list[Ticket]) -> list[Ticket]:
-        if not self._refusals:
+        if not self._refusals or connection.in_atomic_block:
             return tickets
         worth_it: list[Ticket] = []
         for ticket in tickets:
@@ -123,6 +118,15 @@ class GroupCommit:
             else:
                 worth_it.append(ticket)
         return worth_it
+
+    def _send(self, tickets: list[Ticket]) -> None:
+        if connection.in_atomic_block:
+            _join_transaction(_with_followers(tickets))
+        elif self._is_stuck():  # nobody waits for what others have waited for in vain
+            for ticket in _with_followers(tickets):
+                ticket.settle(CommitTimeout())
+        elif tickets:
+            self._enqueue(tickets)
 
     def _enqueue(self, tickets: list[Ticket]) -> None:
         self._queue.put(tickets)
@@ -171,32 +175,45 @@ class GroupCommit:
         return tickets
 
 
+def _with_followers(tickets: list[Ticket]) -> list[Ticket]:
+    return [*tickets, *(follower for ticket in tickets for follower in ticket.followers)]
+
+
 def _commit(tickets: list[Ticket], refusals: Refusals) -> None:
     tickets = [ticket for ticket in tickets if not ticket.is_abandoned]
-    error = _try_to_commit(tickets)
+    everything = _with_followers(tickets)
+    error = _try_to_commit(everything)
     if error is not None and not connection.is_usable():
         connection.close()  # lost since the last group, perhaps long ago
-        error = _try_to_commit(tickets)
-    _settle(tickets, error, refusals)
+        error = _try_to_commit(everything)
+    if error is not None and len(everything) > len(tickets) and _can_be_tried_in_parts(error):
+        _settle(tickets, _try_to_commit(tickets), refusals)
+        followers = [follower for ticket in tickets if not ticket.error for follower in ticket.followers]
+        _settle(followers, _try_to_commit(followers), refusals)
+    else:
+        _settle(everything, error, refusals)
 
 
 def _settle(tickets: list[Ticket], error: Exception | None, refusals: Refusals) -> None:
-    parts = _parts(tickets, error)
-    if len(parts) > 1 and connection.is_usable():
+    if len(parts := _parts(tickets, error)) > 1:
         for part in parts:  # what is refused must not take others with it
             _settle(part, _try_to_commit(part), refusals)
         return
-    for ticket in tickets:
+    for ticket in reversed(tickets):  # who waits for a row finds settled what went along with it
         if error is None:
             refusals.end(ticket.write)
         elif _is_of_all_rows(error):
-            refusals.begin(ticket.write, error)
+            refusals.begin(ticket.write, str(error))
         ticket.settle(error)
+
+
+def _can_be_tried_in_parts(error: Exception) -> bool:
+    return not _is_locked(error) and connection.is_usable()
 
 
 def _parts(tickets: list[Ticket], error: Exception | None) -> list[list[Ticket]]:
     """What is to be tried on its own: each row, or, where it is no row that is refused, what goes into one table."""
-    if error is None or _is_locked(error):
+    if error is None or not _can_be_tried_in_parts(error):
         return [tickets]
     if not _is_of_all_rows(error):
         return [[ticket] for ticket in tickets]
@@ -207,7 +224,7 @@ def _parts(tickets: list[Ticket], error: Exception | None) -> list[list[Ticket]]
 
 
 def _is_of_all_rows(error: Exception) -> bool:
-    """Whether the database would have refused any other rows as well, and not because it is busy."""
+    """Whether the database may refuse other rows as well; SQLite that is busy does not, and is waited for."""
     is_of_database = isinstance(error, DatabaseError | InterfaceError)
     return is_of_database and not isinstance(error, DataError | IntegrityError) and not _is_locked(error)
 

@@ -12,11 +12,11 @@ class Refusals:
     """Kinds of write that the database refused last, whatever their rows, and why."""
 
     def __init__(self) -> None:
-        self._next_try: dict[Hashable, tuple[float, Exception]] = {}  # by time.monotonic
+        self._next_try: dict[Hashable, tuple[float, str]] = {}  # by time.monotonic
 
-    def begin(self, kind: Hashable, error: Exception) -> None:
-        """One was refused with this error."""
-        self._next_try[kind] = time.monotonic() + PAUSE, error
+    def begin(self, kind: Hashable, reason: str) -> None:
+        """One was refused."""
+        self._next_try[kind] = time.monotonic() + PAUSE, reason
 
     def end(self, kind: Hashable) -> None:
         """One was taken."""
@@ -26,11 +26,11 @@ class Refusals:
         """Why one is not to be tried; None when it is, and then others leave the next PAUSE to it."""
         if not (refused := self._next_try.get(kind)):
             return None
-        at, error = refused
+        at, reason = refused
         if time.monotonic() >= at:
-            self.begin(kind, error)
+            self.begin(kind, reason)
             return None
-        return OperationalError(f"The database refused the like a moment ago: {error}")
+        return OperationalError(f"The database refused the like a moment ago: {reason}")
 
     def __bool__(self) -> bool:
         return bool(self._next_try)

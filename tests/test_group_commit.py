@@ -115,7 +115,7 @@ def test_database_that_does_not_answer_is_waited_for_only_so_long(monkeypatch: p
     label = group.defer(insert, "given up, too")
     with pytest.raises(CommitTimeout):
         group.write(insert, "given up")
-    assert isinstance(label._error, CommitTimeout)  # told, rather than waited for until its time was over
+    assert isinstance(label.error, CommitTimeout)  # told, rather than waited for until its time was over
     with pytest.raises(CommitTimeout):
         label.wait()
     is_back.set()
@@ -187,8 +187,9 @@ def test_row_that_no_thread_can_be_had_for_is_told_of_and_not_written_later(monk
             group.write(insert, "given up")
     group.write(insert, "second")
     group.stop()
-    deferred.wait()
-    assert names() == {"deferred", "second"}
+    with pytest.raises(CommitTimeout):
+        deferred.wait()
+    assert names() == {"second"}
 
 
 def test_what_one_table_does_not_take_is_not_tried_row_by_row_and_keeps_no_other_table_from_its_rows() -> None:
@@ -231,6 +232,7 @@ def test_what_was_refused_a_moment_ago_is_tried_by_one_at_a_time(monkeypatch: py
     now[0] += refusals.PAUSE / 2
     label = group_commit.defer(insert, "of another table")
     assert not is_taken("too soon")
+    group_commit.flush()
     label.wait()
     now[0] += refusals.PAUSE / 2
     assert not is_taken("second")
@@ -242,9 +244,46 @@ def test_what_was_refused_a_moment_ago_is_tried_by_one_at_a_time(monkeypatch: py
     assert names() == {"of another table"}
 
 
+def test_what_goes_along_is_not_written_without_the_row_that_took_it_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refusals, "time", SimpleNamespace(monotonic=lambda: 100.0))
+
+    def refuse(rows: Sequence[str]) -> None:
+        raise OperationalError("no such table")
+
+    flushed = group_commit.defer(insert, "of another")
+    group_commit.flush()
+    flushed.wait()
+    for name in ("refused", "refused a moment ago"):
+        deferred = group_commit.defer(insert, f"deferred, {name}")
+        with pytest.raises(OperationalError):
+            group_commit.write(refuse, name)
+        assert f"deferred, {name}" not in names()
+        group_commit.flush()
+        deferred.wait()
+    assert names() == {"of another", "deferred, refused", "deferred, refused a moment ago"}
+
+
+def test_row_that_takes_others_along_goes_before_them() -> None:
+    """Though others of their kind, which no row took along, are in the group before it."""
+    written: list[str] = []
+
+    def label(rows: Sequence[str]) -> None:
+        written.extend(rows)
+        if "free" in written and len(rows) > 1:
+            raise OperationalError("no such table")
+
+    def event(rows: Sequence[str]) -> None:
+        written.extend(rows)
+
+    leader, follower = Ticket(event, "leader"), Ticket(label, "follower")
+    leader.followers = [follower]
+    group_commit._commit([Ticket(label, "free"), leader], refusals.Refusals())
+    assert written[-3:] == ["free", "leader", "follower"]
+
+
 def test_while_one_tries_what_was_refused_others_do_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     refused = refusals.Refusals()
-    refused.begin(insert, OperationalError("readonly"))
+    refused.begin(insert, "readonly")
     later = time.monotonic() + refusals.PAUSE
     monkeypatch.setattr(refusals, "time", SimpleNamespace(monotonic=lambda: later))
     assert refused.excuse(insert) is None

@@ -109,7 +109,7 @@ class _SlowCopy:
 
 @pytest.mark.parametrize("state", ["success", "failed", "pending"])
 def test_copy_is_waited_for(store: AzureStore, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
-    monkeypatch.setattr("artifacts.storage.azure.COPY_SECONDS", 1)
+    monkeypatch.setattr("artifacts.storage.azure.COPY_SECONDS", 1 if state == "pending" else 60)
     blob_of = store.blob
     slow = _SlowCopy(blob_of(str(LARGE_DIGEST)), ["pending", state])
     monkeypatch.setattr(store, "blob", lambda key: slow if key == str(LARGE_DIGEST) else blob_of(key))

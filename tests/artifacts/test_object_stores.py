@@ -178,7 +178,7 @@ def test_twins_at_the_same_time_make_one_object(
         with store.stage(digest_of(content), len(content)) as staged:
             for block in blocks_of(content):
                 staged.write(block)
-            together.wait()
+            together.wait(60)
             answers.append(staged.place(digest_of(content)))
 
     threads = [threading.Thread(target=upload) for _ in range(4)]

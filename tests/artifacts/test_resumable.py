@@ -63,7 +63,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
 def upload(script: Script) -> Iterator[ResumableUpload]:
     with requests.Session() as session:
         url = f"http://127.0.0.1:{script.server_port}/upload?upload_id=secret"
-        yield ResumableUpload(prepare(session), url, (1, 1), 2)
+        yield ResumableUpload(prepare(session), url, (30, 30), 2)
 
 
 def more(last: int) -> Answer:

@@ -163,7 +163,7 @@ def has_had_bytes(server: socket.socket) -> bool:
     except TimeoutError:
         return False
     with connection:
-        connection.settimeout(5)
+        connection.settimeout(60)
         return connection.recv(1) != b""
 
 
@@ -203,7 +203,7 @@ def test_machine_gets_its_own_token_wherever_it_is_told_to(
     key_file.write_text(json.dumps({**google_key, "token_uri": f"http://127.0.0.1:{port}/token"}))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key_file))
     store = open_store(Location(name="x", backend="GCS", options={"bucket_name": "b", "project_id": "p", **ONCE}))
-    listener.settimeout(5)
+    listener.settimeout(60)
     with ThreadPoolExecutor(1) as pool:
         had_bytes = pool.submit(has_had_bytes, listener)
         with pytest.raises(StorageError):

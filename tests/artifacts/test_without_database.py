@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
@@ -16,7 +16,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from artifacts import examining, labels, late_labels, locations, services
+from artifacts import examining, finishing, labels, late_labels, locations, services
 from artifacts.block_hashes import HASHED_BLOCK
 from artifacts.models import Artifact, BlockHashes, Location, ResumableUpload
 from artifacts.tokens import DOWNLOADER
@@ -356,6 +356,31 @@ def test_resumable_upload_whose_database_goes_while_it_is_placed_is_not_at_its_e
     assert AuditEvent.objects.count() == 1
 
 
+def test_resumable_upload_is_at_its_end_only_when_its_event_is_kept(
+    client: Client, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is killed in between would else leave one that nobody finishes again, and no event of it."""
+    settle, kept = finishing._settle, []
+
+    def look(uploads: Sequence[ResumableUpload]) -> None:
+        kept.append(sum(len(path.read_text().splitlines()) for path in write_ahead.segments()))
+        settle(uploads)
+
+    tus = Tus(client)
+    monkeypatch.setattr(finishing, "_settle", look)
+    table = AuditEvent._meta.db_table
+    run(f"ALTER TABLE {table} RENAME TO {table}_gone")
+    try:
+        for content in (CONTENT, OTHER):  # the trail refuses one, and is not asked by the other
+            answer = tus.patch(tus.start(len(content)), 0, content)
+            assert (answer.status_code, answer["Upload-Skipped"]) == (204, "false")
+    finally:
+        run(f"ALTER TABLE {table}_gone RENAME TO {table}")
+    assert kept == [1, 2]
+    assert ResumableUpload.objects.exclude(result="").count() == 2
+    assert intake.take_in() == 2
+
+
 def test_resumable_upload_is_at_its_end_while_the_trail_is_busy(
     client: Client, location: Location, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -522,7 +547,9 @@ def test_who_lost_the_connection_makes_another_unless_that_is_to_be_waited_for(
     assert first_query.outage.is_on() == (queries == 1)
 
 
-def test_events_and_labels_do_not_wait_for_what_cannot_be_reached(client: Client, location: Location) -> None:
+def test_events_and_labels_do_not_wait_for_what_cannot_be_reached(
+    client: Client, location: Location, clock: list[float]
+) -> None:
     put(client, CONTENT)
     group_commit.stop()  # and with it its connection
     connection.close()

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 import nats as nats_client
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import StreamConfig
+from nats.js.api import ConsumerInfo, StreamConfig
 
 from audit.events import Event
 from tests.servers import wait_until
@@ -36,6 +36,12 @@ def make_stream(url: str, **config: Any) -> None:
     """The audit stream; by default it forgets ids after 0.1 s, so that doubles get in."""
     values = {"name": STREAM, "subjects": ["audit.>"], "duplicate_window": 0.1, **config}
     with_stream(url, lambda stream: stream.add_stream(StreamConfig(**values)))
+
+
+def consumer_info(url: str, name: str) -> ConsumerInfo:
+    """What the server says of one of the stream's consumers."""
+    info: ConsumerInfo = with_stream(url, lambda stream: stream.consumer_info(STREAM, name))
+    return info
 
 
 def publish_events(url: str, *events: Event) -> None:

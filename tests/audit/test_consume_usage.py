@@ -26,12 +26,13 @@ from audit.entries import read_entry
 from audit.events import Action, Event
 from audit.stream_usage import StateError, UsageState
 from audit.usage import Usage
-from tests.audit.streams import STREAM, publish, publish_events, publish_raw, raw, with_stream
+from tests.audit.streams import STREAM, consumer_info, publish, publish_events, publish_raw, raw, with_stream
 from tests.factories import ORGANIZATION, make_event
 from tests.servers import BIN, NatsServer, wait_until
 
 SECONDS = 90  # a process may take long to start
 OTHER = uuid.UUID("2089bb36-e27b-428b-8009-d015c8737c54")
+READER = "artifact-cas-usage"
 NEVER_ACKS = """
 import os, signal, sys, django
 django.setup()
@@ -71,6 +72,12 @@ def environment(tmp_path: Path, server: NatsServer) -> dict[str, str]:
     }
 
 
+def publish_to_reader(server: NatsServer, event: Event) -> None:
+    """Publish what is all that the consumer has not read: the server tells it of a message after it has acked that."""
+    publish_events(server.url, event)
+    wait_until(lambda: consumer_info(server.url, READER).num_pending == 1)
+
+
 def test_usage_is_counted_by_organization_and_kind(server: NatsServer) -> None:
     publish_events(
         server.url,
@@ -88,7 +95,7 @@ def test_usage_is_counted_by_organization_and_kind(server: NatsServer) -> None:
 def test_next_run_goes_on_and_counts_nothing_twice(server: NatsServer) -> None:
     publish_events(server.url, make_event(size_bytes=1))
     assert usage_of(consume_usage()).uploaded_bytes == 1
-    publish_events(server.url, make_event(size_bytes=20))
+    publish_to_reader(server, make_event(size_bytes=20))
     assert usage_of(consume_usage()).uploaded_bytes == 21
     assert usage_of(consume_usage()).uploaded_bytes == 21
 
@@ -188,7 +195,7 @@ def test_sums_may_be_larger_than_a_database_adds_up(server: NatsServer, tmp_path
 
 
 def test_killed_between_commit_and_ack_counts_once(server: NatsServer, tmp_path: Path) -> None:
-    with Consumer(name="artifact-cas-usage"):
+    with Consumer(name=READER):
         pass  # made with the short ACK_WAIT of these tests
     publish_events(server.url, *(make_event(size_bytes=size) for size in (1, 20, 300)))
     killed = subprocess.run(
@@ -201,16 +208,16 @@ def test_killed_between_commit_and_ack_counts_once(server: NatsServer, tmp_path:
     assert killed.returncode == -signal.SIGKILL
     with UsageState(tmp_path / "data" / "usage" / f"{STREAM}-artifact-cas-usage.sqlite3") as state:
         assert state.report().applied == 3
-    assert with_stream(server.url, lambda s: s.consumer_info(STREAM, "artifact-cas-usage")).num_ack_pending == 3
+    assert consumer_info(server.url, READER).num_ack_pending == 3
     report = consume_usage()
     assert usage_of(report) == Usage(321, uploads=3)
     assert report["doubled"] == 0
-    assert with_stream(server.url, lambda s: s.consumer_info(STREAM, "artifact-cas-usage")).num_ack_pending == 0
+    wait_until(lambda: consumer_info(server.url, READER).num_ack_pending == 0)
 
 
 def test_killed_before_commit_counts_when_it_comes_again(server: NatsServer) -> None:
     publish_events(server.url, make_event(size_bytes=1))
-    with Consumer(name="artifact-cas-usage") as killed:
+    with Consumer(name=READER) as killed:
         assert len(killed.read()) == 1
     assert usage_of(consume_usage()) == Usage(1, uploads=1)
 
@@ -311,10 +318,10 @@ def test_what_is_settled_is_not_kept_one_by_one(tmp_path: Path) -> None:
 def test_reader_that_takes_some_meanwhile_is_noticed(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     publish_events(server.url, *(make_event(size_bytes=size) for size in (1, 20)))
     consume_usage()
-    publish_events(server.url, make_event(size_bytes=300))
-    with Consumer(name="artifact-cas-usage") as other:
+    publish_to_reader(server, make_event(size_bytes=300))
+    with Consumer(name=READER) as other:
         other.ack(other.read())
-    publish_events(server.url, make_event(size_bytes=4000))
+    publish_to_reader(server, make_event(size_bytes=4000))
     with pytest.raises(CommandError, match="1 of the 3 deliveries"):
         consume_usage()
     assert usage_of(consume_usage("--accept-gap")).uploaded_bytes == 4021
@@ -329,8 +336,8 @@ def test_reader_that_takes_some_while_it_is_drained_is_noticed(
     def apply_and_lose(state: UsageState, messages: Any, created: str) -> None:
         apply(state, messages, created)
         monkeypatch.undo()
-        publish_events(server.url, make_event(size_bytes=20))
-        with Consumer(name="artifact-cas-usage") as other:
+        publish_to_reader(server, make_event(size_bytes=20))
+        with Consumer(name=READER) as other:
             other.ack(other.read())
 
     monkeypatch.setattr(UsageState, "apply", apply_and_lose)
@@ -341,7 +348,7 @@ def test_reader_that_takes_some_while_it_is_drained_is_noticed(
 def test_gap_that_is_accepted_is_gone_on_after(server: NatsServer, tmp_path: Path) -> None:
     publish_events(server.url, make_event(size_bytes=1))
     consume_usage()
-    publish_events(server.url, make_event(size_bytes=20))
+    publish_to_reader(server, make_event(size_bytes=20))
     state = ["--state", str(tmp_path / "other")]
     assert usage_of(consume_usage(*state, "--accept-gap")) == Usage(20, uploads=1)
     assert usage_of(consume_usage(*state)) == Usage(20, uploads=1)
@@ -350,7 +357,7 @@ def test_gap_that_is_accepted_is_gone_on_after(server: NatsServer, tmp_path: Pat
 def test_consumer_made_anew_by_its_owner_counts_nothing_twice(server: NatsServer) -> None:
     publish_events(server.url, make_event(size_bytes=1))
     report = consume_usage()
-    with_stream(server.url, lambda stream: stream.delete_consumer(STREAM, "artifact-cas-usage"))
+    with_stream(server.url, lambda stream: stream.delete_consumer(STREAM, READER))
     assert consume_usage() == report
 
 

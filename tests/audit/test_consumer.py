@@ -10,7 +10,7 @@ from pytest_django import Settings
 from audit import consumer as consumer_module
 from audit.consumer import BATCH, Consumer, Received, Refused, Unreachable
 from tests.audit.streams import STREAM, make_stream, publish, publish_raw, raw, with_stream
-from tests.servers import NatsServer
+from tests.servers import NatsServer, wait_until
 
 
 def all_of(consumer: Consumer) -> list[Received]:
@@ -30,7 +30,7 @@ def test_everything_comes_once_and_in_order(server: NatsServer) -> None:
     with Consumer(name="reader") as consumer:
         received = all_of(consumer)
         consumer.ack(received)
-        assert consumer.standing().unacked == 0
+        wait_until(lambda: consumer.standing().unacked == 0, what="the server counts the acks")
         assert consumer.standing().acked == len(received)
     assert [message.sequence for message in received] == list(range(1, 2 * BATCH + 2))
     assert [int(message.payload) for message in received] == list(range(2 * BATCH + 1))
@@ -261,7 +261,7 @@ def test_consumer_that_its_owner_prepared_needs_no_permission_to_make_one(
     publish(owner, b"hello")
     with Consumer(name="mine") as consumer:
         consumer.ack(consumer.read(10))
-        assert consumer.standing().acked == 1
+        wait_until(lambda: consumer.standing().acked == 1)
         with pytest.raises(Refused, match=r"(?i)consumer\.delete"):
             consumer.restart()
 
@@ -271,7 +271,7 @@ def test_permission_to_make_its_own_consumer_is_enough(guarded: NatsServer, sett
     settings.NATS_URL = as_user(guarded, "maker")
     with Consumer(name="mine") as consumer:
         consumer.ack(consumer.read(10))
-        assert consumer.standing().acked == 1
+        wait_until(lambda: consumer.standing().acked == 1)
 
 
 def test_nameless_consumer_needs_no_other_permission_than_the_documented(

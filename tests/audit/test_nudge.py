@@ -217,7 +217,7 @@ def run(script: str, **environment: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -277,7 +277,7 @@ def test_events_that_an_earlier_process_journaled_do_not_wait_for_the_next_failu
 import time
 import casproject.wsgi
 from audit.models import AuditEvent
-deadline = time.monotonic() + 10
+deadline = time.monotonic() + 40
 while not AuditEvent.objects.exists() and time.monotonic() < deadline:
     time.sleep(0.05)
 print(AuditEvent.objects.count())

@@ -142,13 +142,13 @@ def test_each_run_is_as_long_as_the_worker_did_other_things(monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("events", "since_own_turn", "since_any", "is_late"),
     [
-        (1, 5.0, None, True),
-        (1, 5.0, 5.0, True),
-        (0, 5.0, 5.0, False),  # nothing waits
-        (1, 3.0, 5.0, False),  # this worker has just sealed
-        (1, 5.0, 3.0, False),  # another has
-        (1, 5.0, -3.0, False),  # another has, whose clock is ahead
-        (1, 5.0, -5.0, True),  # the clock was set back
+        (1, 500.0, None, True),
+        (1, 500.0, 500.0, True),
+        (0, 500.0, 500.0, False),  # nothing waits
+        (1, 300.0, 500.0, False),  # this worker has just sealed
+        (1, 500.0, 300.0, False),  # another has
+        (1, 500.0, -300.0, False),  # another has, whose clock is ahead
+        (1, 500.0, -500.0, True),  # the clock was set back
     ],
 )
 def test_sealing_is_late_when_events_wait_and_nobody_has_sealed_for_two_periods(
@@ -159,7 +159,7 @@ def test_sealing_is_late_when_events_wait_and_nobody_has_sealed_for_two_periods(
     since_any: float | None,
     is_late: bool,
 ) -> None:
-    settings.CAS_SEAL_SECONDS = 2.0
+    settings.CAS_SEAL_SECONDS = 200.0
     for _ in range(events):
         make_row()
     if since_any is not None:

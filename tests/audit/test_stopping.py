@@ -11,8 +11,8 @@ from pytest_django import Settings
 from audit import draining
 from audit.consumer import Consumer, Received
 from audit.management.stopping import Stopping
-from tests.audit.streams import STREAM, make_stream, publish_raw, with_stream
-from tests.servers import NatsServer
+from tests.audit.streams import consumer_info, make_stream, publish_raw
+from tests.servers import NatsServer, wait_until
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -43,9 +43,8 @@ def test_batch_that_was_begun_is_applied_and_acked_and_no_other_is_taken(tmp_pat
         publish_raw(server.url, *(b"PUB audit.x 1\r\nx\r\n" for _ in range(1000)))
         with Stopping() as stopping, Consumer(name="reader") as consumer:
             draining.drain(consumer, apply, should_stop=stopping)
-        info = with_stream(server.url, lambda stream: stream.consumer_info(STREAM, "reader"))
+        assert 0 < len(applied) < 1000
+        wait_until(lambda: consumer_info(server.url, "reader").num_ack_pending == 0, what="the server counts the acks")
+        assert consumer_info(server.url, "reader").num_pending == 1000 - len(applied)
     finally:
         server.stop()
-    assert 0 < len(applied) < 1000
-    assert info.num_ack_pending == 0
-    assert info.num_pending == 1000 - len(applied)

@@ -47,6 +47,7 @@ def stream(since: int) -> list[dict[str, Any]]:
 
 def test_rows_are_published_in_order_and_marked(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "BATCH", 4)
+    monkeypatch.setattr(outbox, "publish_pending", partial(outbox.publish_pending, seconds=60))
     for number in range(10):
         make_row(file_name=f"{number}.txt")
     publish_pending()

@@ -51,6 +51,8 @@ def test_it_stops_when_told_to_and_the_link_goes_on_from_there(page: Page, watch
     asked: list[str] = []
     waiting: list[Route] = []
     page.route("**/*older=*", held)
+    # Held for as long as the picture takes.
+    page.add_init_script("AbortSignal.timeout = () => new AbortController().signal")
     watched.visit(f"{LIST}?file_name=needle")
     page.wait_for_function(
         "() => performance.getEntriesByType('resource').filter((e) => e.name.includes('older=')).length >= 2"

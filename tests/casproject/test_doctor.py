@@ -134,7 +134,7 @@ def test_what_does_not_answer_holds_it_up_for_no_longer_than_told(
     data_dir: Path, blackhole: str, variable: str, form: str, part: str
 ) -> None:
     started = time.monotonic()
-    status, findings = doctor(data_dir, "--timeout", "2", **{variable: form.format(blackhole)})
+    status, findings = doctor(data_dir, "--timeout", "5", **{variable: form.format(blackhole)})
     assert time.monotonic() - started < 60
     assert status == 1
     assert part in failed(findings)
@@ -356,7 +356,7 @@ def test_no_part_of_a_password_is_printed_wherever_commas_are(data_dir: Path, bl
     address = f"cas:hunter2,part@{blackhole}"
     done = manage(
         data_dir,
-        *("doctor", "--timeout", "2"),
+        *("doctor", "--timeout", "5"),
         DATABASE_URL=f"postgres://{address}/cas",
         CELERY_BROKER_URL=f"redis://{address}/0",
         NATS_URL=f"nats://{address}",

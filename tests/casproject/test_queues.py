@@ -15,7 +15,7 @@ from pytest_django import Settings
 from tests.servers import BIN, wait_until
 
 PROJECT = Path(settings.BASE_DIR)
-SECONDS = 60
+SECONDS = 180
 PUBLISH, MAINTAIN = "audit.tasks.publish_pending", "artifacts.tasks.sweep_incoming"
 
 SEND = """

@@ -86,6 +86,10 @@ class LiveStack:
     def private_key(self) -> str:
         return (self.folder / "keys" / "token-private.pem").read_text()
 
+    def leader(self, name: str) -> int:
+        """The first process of what the Procfile names."""
+        return self._processes[name].pid
+
     def start(self, *names: str) -> None:
         """Start these processes, or all."""
         for name in names or self._commands:

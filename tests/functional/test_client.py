@@ -11,6 +11,7 @@ from artifact_cas_client import (
     ConfigurationError,
     NotFound,
     TokenRefused,
+    exchange,
 )
 from artifacts.tokens import DOWNLOADER, UPLOADER
 from tests.factories import digest_of, make_token
@@ -62,8 +63,9 @@ def test_what_goes_up_comes_down(
 
 @pytest.mark.parametrize("size", [100_000, 3 * MIB, 6 * MIB])
 def test_what_is_there_costs_no_body_and_is_counted_as_saved(
-    tenant: Tenant, stack: LiveStack, tmp_path: Path, size: int
+    tenant: Tenant, stack: LiveStack, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(exchange, "EXPECT_SECONDS", 60.0)
     content = os.urandom(size)
     Tenant(stack).put(content)
     with Line(stack.port) as line:

@@ -96,7 +96,7 @@ def test_the_same_command_goes_on_with_an_upload_that_broke_off(cas: Cas, tenant
         first = line.carried["up"]
         done = cas.run("upload", "--resumable-from", "1M", "file")
         assert done.out == f"{digest_of(content)}  file  stored\n"
-        assert line.carried["up"] - first < 3 * MIB
+        assert line.carried["up"] - first < 6 * MIB  # a server that was behind may ask for a part again
     assert not cas.remembered()
     check_stored_once(tenant, content)
 
@@ -133,7 +133,8 @@ def test_a_connection_cut_again_and_again_does_not_fail_an_upload(
     with Line(stack.port, up=[10_000, 2 * MIB, 5_000, 2 * MIB, 5_000, MIB]) as line:
         client = Client(line.url, token(tenant, UPLOADER), resumable_from=MIB, cache=tmp_path / "cache", retries=2)
         client.upload(write(tmp_path / "file", content))
-        assert line.carried["up"] < 7 * MIB
+        # Some of it twice, where a server that is behind asks for it; each time from the start it would be 11 MiB.
+        assert line.carried["up"] < 10 * MIB
     check_stored_once(tenant, content)
 
 

@@ -16,7 +16,7 @@ import requests
 from devstack.environment import PROJECT
 from tests.servers import BIN, accepts, free_port, wait_until
 
-SECONDS = 60
+SECONDS = 180
 
 
 class DevelopmentStack:

@@ -121,7 +121,7 @@ def test_no_transfer_fails_while_servers_and_worker_are_restarted_in_turn(pair: 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[LiveStack]:
     """One web server, to be started, that drains and gives grace for longer than anything here takes."""
-    stack = LiveStack(tmp_path / "stack", None, CAS_WEB_WORKERS="1", CAS_DRAIN_SECONDS="6", CAS_GRACE_SECONDS="60")
+    stack = LiveStack(tmp_path / "stack", None, CAS_WEB_WORKERS="1", CAS_DRAIN_SECONDS="12", CAS_GRACE_SECONDS="60")
     stack.prepare()
     yield stack
     stack.stop()
