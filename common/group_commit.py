@@ -5,6 +5,7 @@ whoever comes while a group is being committed is in the next (DeWitt et al., "I
 Main Memory Database Systems", 1984).
 """
 
+import logging
 import os
 import threading
 import time
@@ -13,15 +14,17 @@ from contextlib import nullcontext
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connection
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, OperationalError, connection
 
 from common.first_query import outage
 from common.prepared import Insert, insert_all
 from common.refusals import Refusals
 from common.transactions import write_transaction
 
+logger = logging.getLogger(__name__)
+
 PATIENCE = 1.0  # seconds a ticket is waited for, and a group may take before others no longer wait for theirs
-LONGEST_GROUP = 500  # rows
+LONGEST_GROUP = 500  # rows, and what goes along with them
 
 Write = Insert | Callable[[Sequence[Any]], object]
 
@@ -78,12 +81,12 @@ class GroupCommit:
     def write(self, write: Write, row: Any) -> None:
         """Have the row written, by an Insert or by a function of a list of rows, and return when it is committed.
 
-        What the thread has deferred goes along; when this row is refused, it waits for `flush`. Inside a transaction of
+        What the thread has deferred goes along; when this row is refused, that stays deferred. Inside a transaction of
         the caller the row becomes part of that. `write` must bear being called again with the same rows: a commit that
         broke off may have happened. Raises django.db.Error, also for what was refused a moment ago and is not tried, or
         CommitTimeout: then the row and what goes along will not be written, unless they were being written.
         """
-        if self._refusals and not connection.in_atomic_block and (excuse := self._refusals.excuse(write)):
+        if excuse := self._excuse(write):
             raise excuse
         ticket = Ticket(write, row)
         ticket.followers = self._take_deferred()
@@ -98,9 +101,12 @@ class GroupCommit:
             raise
 
     def defer(self, write: Write, row: Any) -> Ticket:
-        """The same for a row that may wait for the thread's next `write`, or for `flush`."""
+        """The same for a row that may wait for the thread's next `write`; `flush` is to be called after that."""
         ticket = Ticket(write, row)
-        self._deferred.__dict__.setdefault("tickets", []).append(ticket)
+        if excuse := self._excuse(write):
+            ticket.settle(excuse)
+        else:
+            self._deferred.__dict__.setdefault("tickets", []).append(ticket)
         return ticket
 
     def flush(self) -> None:
@@ -109,39 +115,30 @@ class GroupCommit:
 
     def _take_deferred(self) -> list[Ticket]:
         tickets: list[Ticket] = self._deferred.__dict__.pop("tickets", [])
-        if not self._refusals or connection.in_atomic_block:
-            return tickets
-        worth_it: list[Ticket] = []
-        for ticket in tickets:
-            if excuse := self._refusals.excuse(ticket.write):
-                ticket.settle(excuse)
-            else:
-                worth_it.append(ticket)
-        return worth_it
+        return tickets
+
+    def _excuse(self, write: Write) -> OperationalError | None:
+        return self._refusals.excuse(write) if self._refusals and not connection.in_atomic_block else None
 
     def _send(self, tickets: list[Ticket]) -> None:
         if connection.in_atomic_block:
-            _join_transaction(_with_followers(tickets))
-        elif self._is_stuck():  # nobody waits for what others have waited for in vain
-            for ticket in _with_followers(tickets):
-                ticket.settle(CommitTimeout())
-        elif tickets:
-            self._enqueue(tickets)
+            _join_transaction(tickets)
+        elif tickets and not self._is_stuck() and self._has_thread():
+            self._queue.put(tickets)
+        else:  # nobody waits for what others have waited for in vain
+            _settle_all(_with_followers(tickets), CommitTimeout())
 
-    def _enqueue(self, tickets: list[Ticket]) -> None:
-        self._queue.put(tickets)
+    def _has_thread(self) -> bool:
         if self._pid != os.getpid():
-            self._start()
-
-    def _start(self) -> None:
-        with self._lock:
-            if self._pid != os.getpid():
-                thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError as error:  # the system gives no more threads; what was deferred waits for one
-                    raise CommitTimeout from error
-                self._thread, self._pid = thread, os.getpid()
+            with self._lock:
+                if self._pid != os.getpid():
+                    thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
+                    try:
+                        thread.start()
+                    except RuntimeError:  # the system gives no more
+                        return False
+                    self._thread, self._pid = thread, os.getpid()
+        return True
 
     def _is_stuck(self) -> bool:
         since = self._busy_since
@@ -161,6 +158,8 @@ class GroupCommit:
                 self._busy_since = time.monotonic()
                 try:
                     _commit(tickets, self._refusals)
+                except Exception:  # those of its rows wait no longer than PATIENCE; others come after them
+                    logger.exception("A group of rows could not be committed")
                 finally:
                     self._busy_since = None
         connection.close()
@@ -180,40 +179,47 @@ def _with_followers(tickets: list[Ticket]) -> list[Ticket]:
 
 
 def _commit(tickets: list[Ticket], refusals: Refusals) -> None:
-    tickets = [ticket for ticket in tickets if not ticket.is_abandoned]
+    if not (tickets := [ticket for ticket in tickets if not ticket.is_abandoned]):
+        return
     everything = _with_followers(tickets)
     error = _try_to_commit(everything)
     if error is not None and not connection.is_usable():
         connection.close()  # lost since the last group, perhaps long ago
         error = _try_to_commit(everything)
-    if error is not None and len(everything) > len(tickets) and _can_be_tried_in_parts(error):
-        _settle(tickets, _try_to_commit(tickets), refusals)
-        followers = [follower for ticket in tickets if not ticket.error for follower in ticket.followers]
-        _settle(followers, _try_to_commit(followers), refusals)
-    else:
+    if error is None or _is_locked(error) or not connection.is_usable():
         _settle(everything, error, refusals)
+        return
+    _commit_parts(tickets, error if everything == tickets else _try_to_commit(tickets), refusals)
+    if followers := [follower for ticket in tickets if not ticket.error for follower in ticket.followers]:
+        _commit_parts(followers, _try_to_commit(followers), refusals)
+
+
+def _commit_parts(tickets: list[Ticket], error: Exception | None, refusals: Refusals) -> None:
+    """What is refused must not take others with it."""
+    if len(parts := _parts(tickets, error)) > 1:
+        for part in parts:
+            _commit_parts(part, _try_to_commit(part), refusals)
+    else:
+        _settle(tickets, error, refusals)
 
 
 def _settle(tickets: list[Ticket], error: Exception | None, refusals: Refusals) -> None:
-    if len(parts := _parts(tickets, error)) > 1:
-        for part in parts:  # what is refused must not take others with it
-            _settle(part, _try_to_commit(part), refusals)
-        return
-    for ticket in reversed(tickets):  # who waits for a row finds settled what went along with it
+    for ticket in tickets:
         if error is None:
             refusals.end(ticket.write)
         elif _is_of_all_rows(error):
             refusals.begin(ticket.write, str(error))
+    _settle_all(tickets, error)
+
+
+def _settle_all(tickets: list[Ticket], error: Exception | None) -> None:
+    for ticket in reversed(tickets):  # followers first: `write` defers again those without an error
         ticket.settle(error)
-
-
-def _can_be_tried_in_parts(error: Exception) -> bool:
-    return not _is_locked(error) and connection.is_usable()
 
 
 def _parts(tickets: list[Ticket], error: Exception | None) -> list[list[Ticket]]:
     """What is to be tried on its own: each row, or, where it is no row that is refused, what goes into one table."""
-    if error is None or not _can_be_tried_in_parts(error):
+    if error is None or _is_locked(error):
         return [tickets]
     if not _is_of_all_rows(error):
         return [[ticket] for ticket in tickets]
@@ -230,7 +236,7 @@ def _is_of_all_rows(error: Exception) -> bool:
 
 
 def _is_locked(error: Exception) -> bool:
-    return "locked" in str(error)
+    return "is locked" in str(error)
 
 
 def _try_to_commit(tickets: list[Ticket]) -> Exception | None:
@@ -258,6 +264,8 @@ def _try_to_commit(tickets: list[Ticket]) -> Exception | None:
 def _join_transaction(tickets: list[Ticket]) -> None:
     for ticket in tickets:
         ticket.settle(_try_to_commit([ticket]))
+        if not ticket.error:
+            _join_transaction(ticket.followers)
 
 
 _group_commit = GroupCommit()

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import DataError, IntegrityError, OperationalError
+from django.db import DataError, IntegrityError, OperationalError, transaction
 
 from common import group_commit, refusals
 from common.group_commit import CommitTimeout, GroupCommit, Ticket
@@ -185,10 +185,9 @@ def test_row_that_no_thread_can_be_had_for_is_told_of_and_not_written_later(monk
         deferred = group.defer(insert, "deferred")
         with pytest.raises(CommitTimeout):
             group.write(insert, "given up")
+        assert isinstance(deferred.error, CommitTimeout)  # told, rather than waited for
     group.write(insert, "second")
     group.stop()
-    with pytest.raises(CommitTimeout):
-        deferred.wait()
     assert names() == {"second"}
 
 
@@ -250,9 +249,6 @@ def test_what_goes_along_is_not_written_without_the_row_that_took_it_along(monke
     def refuse(rows: Sequence[str]) -> None:
         raise OperationalError("no such table")
 
-    flushed = group_commit.defer(insert, "of another")
-    group_commit.flush()
-    flushed.wait()
     for name in ("refused", "refused a moment ago"):
         deferred = group_commit.defer(insert, f"deferred, {name}")
         with pytest.raises(OperationalError):
@@ -260,7 +256,89 @@ def test_what_goes_along_is_not_written_without_the_row_that_took_it_along(monke
         assert f"deferred, {name}" not in names()
         group_commit.flush()
         deferred.wait()
-    assert names() == {"of another", "deferred, refused", "deferred, refused a moment ago"}
+    assert names() == {"deferred, refused", "deferred, refused a moment ago"}
+
+
+@pytest.mark.parametrize("is_flushed_inside", [True, False])
+def test_what_goes_along_in_a_transaction_is_not_written_without_its_row_either(is_flushed_inside: bool) -> None:
+    def refuse(rows: Sequence[str]) -> None:
+        raise OperationalError("no such table")
+
+    with transaction.atomic():
+        deferred = group_commit.defer(insert, "deferred")
+        with pytest.raises(OperationalError):
+            group_commit.write(refuse, "refused")
+        assert names() == set()
+        if is_flushed_inside:
+            group_commit.flush()
+    group_commit.flush()
+    deferred.wait()
+    assert names() == {"deferred"}
+
+
+def test_what_goes_along_when_the_database_is_locked_is_told_so() -> None:
+    """And is not tried again: who has waited for a second does not wait for two."""
+    calls: list[str] = []
+
+    def refuse(rows: Sequence[str]) -> None:
+        calls.extend(rows)
+        raise OperationalError("database is locked")
+
+    deferred = group_commit.defer(refuse, "deferred")
+    with pytest.raises(OperationalError):
+        group_commit.write(refuse, "leader")
+    group_commit.flush()
+    with pytest.raises(OperationalError):
+        deferred.wait()
+    assert calls == ["leader", "deferred"]
+
+
+def test_what_has_not_been_tried_as_its_row_was_refused_is_tried_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its kind, once refused, would be so for as long as the row's is."""
+    now = [100.0]
+    monkeypatch.setattr(refusals, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    is_gone = threading.Event()
+
+    def label(rows: Sequence[str]) -> None:
+        if is_gone.is_set():
+            raise OperationalError("no such table")
+        insert(rows)
+
+    def event(rows: Sequence[str]) -> None:
+        raise OperationalError("no such table")
+
+    def upload(name: str) -> Ticket:
+        ticket = group_commit.defer(label, name)
+        with pytest.raises(OperationalError):
+            group_commit.write(event, name)
+        group_commit.flush()
+        return ticket
+
+    is_gone.set()
+    with pytest.raises(OperationalError):
+        upload("gone").wait()
+    is_gone.clear()
+    now[0] += refusals.PAUSE
+    upload("back").wait()
+    assert names() == {"back"}
+
+
+def test_thread_outlives_what_it_cannot_commit(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(group_commit, "PATIENCE", 0.1)
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(group_commit, "_commit", fail)
+        with pytest.raises(CommitTimeout):
+            group_commit.write(insert, "lost")
+        wait_until(lambda: "A group of rows could not be committed" in caplog.text)
+    monkeypatch.setattr(group_commit, "PATIENCE", 60.0)
+    group_commit.write(insert, "next")
+    assert names() == {"next"}
 
 
 def test_row_that_takes_others_along_goes_before_them() -> None:
