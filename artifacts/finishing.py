@@ -37,8 +37,8 @@ POLLING = 0.1  # seconds
 def finish(grant: Grant, upload: ResumableUpload) -> None:
     """Make it an artifact, or wait for the request that does; `upload` then has its result.
 
-    One event comes of it, committed together with the result: a server that is killed meanwhile has done both
-    or neither. Only when the trail takes no event is that kept in a file, and the result recorded after it.
+    One event comes of it, committed together with the result or, as when the trail takes none, kept before it: a server
+    that is killed meanwhile has done both, neither, or the event alone, which is told again under its id.
     Raises what `commit` raises; Unavailable when the database has not recorded the result.
     """
     if not _take_lease(upload):

@@ -142,8 +142,8 @@ def commit(
     `stored` is what is there under `digest`, and not sound; without `digest` it is looked for when the bytes
     have told theirs. `before_placing` is called when the bytes are verified and not there; what it raises is raised,
     and nothing is placed. `before_event` is called with the outcome when only the event is left to come: what it gives
-    to `group_commit.defer` is committed together with that. `event_id` is for an upload that may end twice, and is to
-    be told once. Raises what `upload` raises.
+    to `group_commit.defer` is committed together with that or after it. `event_id` is for an upload that may end twice,
+    and is to be told once. Raises what `upload` raises.
     """
     hasher = BlockHasher()
     with staged:
