@@ -1,4 +1,4 @@
-"""Publishes to JetStream: the one importer of nats in the server and the worker. It cannot touch streams.
+"""Publishes to JetStream. It cannot touch streams.
 
 One connection a process, on an event loop in a thread of its own, so that the server's pings are answered
 while no task runs. Both are made by the first task, hence after the worker's fork.
