@@ -23,6 +23,7 @@ from audit.connection import NatsClient, reason_of
 from audit.names import STREAM
 
 BATCH = 256
+BATCH_BYTES = 16 * 1024 * 1024  # of one batch; one message may be larger
 ACK_WAIT = 30.0  # seconds after which a message that was not acked comes again, from a consumer that is made here
 CONNECT_TIMEOUT = 2  # seconds
 ANSWER_TIMEOUT = 5.0  # seconds
@@ -31,6 +32,8 @@ _SILENCE = 1.0  # seconds without a message or the end of a pull
 _NO_CONSUMER = 10014  # https://github.com/nats-io/nats-server/blob/main/server/errors.json
 _NO_RESPONDERS = "503"
 _ENDS_A_PULL = {"404", "408"}  # all that is there was sent, or nothing came in time (ADR-13)
+_WOULD_BE_TOO_MUCH = "message size exceeds maxbytes"  # the next message would be beyond the bytes that were asked for
+_EVERYTHING = {"", ">", "audit.>"}  # what a consumer of all audit events may be filtered by
 _T = TypeVar("_T")
 
 
@@ -185,6 +188,7 @@ class _Link:
         self._messages: asyncio.Queue[Msg] = asyncio.Queue()
         self._pulls = 0
         self._limit = BATCH
+        self._is_next_too_large = False
         self.created = ""
 
     async def open(self) -> None:
@@ -222,7 +226,9 @@ class _Link:
         await self._find_consumer()
 
     async def read(self, wait: float) -> list[Received]:
-        messages = await self._pull({"batch": self._limit, "no_wait": True})
+        messages = await self._pull({"batch": self._limit, "max_bytes": BATCH_BYTES, "no_wait": True})
+        if not messages and self._is_next_too_large:
+            messages = await self._pull({"batch": 1, "no_wait": True})
         if not messages and wait:
             # For one alone, so that it ends with the first; what came with that is there to be read without waiting.
             messages = await self._pull({"batch": 1, "expires": int(wait * 1e9)}, wait)
@@ -246,6 +252,8 @@ class _Link:
             raise Refused(
                 f"The consumer {self._name} of stream {self._stream} is not one to pull from with explicit acks."
             )
+        if self._is_durable and (lack := _lack_of(config)):
+            raise Refused(f"The consumer {self._name} of stream {self._stream} {lack}, and would leave events out.")
         if config.max_ack_pending and config.max_ack_pending > 0:
             self._limit = min(BATCH, config.max_ack_pending)
 
@@ -271,6 +279,7 @@ class _Link:
         Not nats-py's `fetch`, which takes the errors of a consumer for a lack of messages.
         """
         self._pulls += 1
+        self._is_next_too_large = False
         reply = f"{self._inbox}.{self._pulls}"
         try:
             await self._client.publish(
@@ -306,6 +315,9 @@ class _Link:
         headers = status.headers or {}
         code, description = headers.get("Status", ""), headers.get("Description", "")
         if code in _ENDS_A_PULL:
+            return
+        if description.lower() == _WOULD_BE_TOO_MUCH:
+            self._is_next_too_large = True
             return
         if code == _NO_RESPONDERS or "deleted" in description.lower():
             await self.info()  # says what is missing, if it is
@@ -357,6 +369,17 @@ class _Silent(Unreachable):
 
 class _NoConsumer(Refused):
     """There is a stream, and no consumer of this name."""
+
+
+def _lack_of(config: ConsumerConfig) -> str:
+    """What keeps messages from whoever reads by it, or ""."""
+    if config.deliver_policy != DeliverPolicy.ALL:
+        return "does not begin with the stream's first message (--deliver all)"
+    if config.max_deliver and config.max_deliver > 0:
+        return "gives up messages that are not acked (--max-deliver=-1)"
+    if not {config.filter_subject or "", *(config.filter_subjects or [])} <= _EVERYTHING:
+        return "has a filter"
+    return ""
 
 
 def _received(message: Msg) -> Received:

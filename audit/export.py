@@ -6,6 +6,7 @@ SQLite's writers nor PostgreSQL's vacuum wait for an export.
 
 import gzip
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -69,7 +70,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
     Raises OSError.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         with part.open("xb") as file:
             yield file

@@ -94,14 +94,17 @@ def publish_pending(seconds: float = SECONDS) -> bool:
     """
     connect()
     deadline = time.monotonic() + seconds
+    may_have_more = False
     for batch in publish_batches():
         # That was all, and what came meanwhile has a nudge of its own: looking again at once would find a few events
         # each time, and on SQLite cost two commits for them, which uploads wait for.
         if len(batch.events) < BATCH:
-            return False
-        if batch.settles_any and time.monotonic() > deadline:
+            break
+        if not batch.settles_any:
+            may_have_more = not batch.has_new  # refused again, and not due for a while; what stands behind them may be
+        elif time.monotonic() > deadline:
             return True
-    return False
+    return may_have_more
 
 
 def connect() -> None:

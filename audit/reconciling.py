@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from audit import draining
@@ -54,9 +54,9 @@ class StreamCopy:
                 self._file.execute("COMMIT")
 
     def lacking_in_stream(self, start: datetime | None, end: datetime | None) -> Iterator[AuditEvent]:
-        """Published events that it does not have, among those that it should still hold."""
-        published = events_between(start, end).filter(state=State.PUBLISHED, published_at__lt=self.began)
-        expected = published.exclude(stream_sequence__lt=self.first_sequence).order_by("id")
+        """Published events that it does not have, among those that it should still hold, and those never published."""
+        published = Q(state=State.PUBLISHED, published_at__lt=self.began) & ~Q(stream_sequence__lt=self.first_sequence)
+        expected = events_between(start, end).filter(published | Q(state=State.LOCAL)).order_by("id")
         after = 0
         while page := list(expected.filter(id__gt=after)[:_PAGE]):
             yield from (event for event in page if not self._has(event.event_id))
@@ -110,10 +110,9 @@ class StreamCopy:
 
 def publish_again(event: AuditEvent) -> None:
     """Have the outbox publish it again, with the same Nats-Msg-Id, unless its state has changed."""
-    AuditEvent.objects.filter(pk=event.pk, state=State.PUBLISHED).update(
-        state=State.PENDING,
-        due_at=timezone.now(),
-        last_error=f"reconcile: the stream lacks it; it had sequence {event.stream_sequence}",
+    had = f"it had sequence {event.stream_sequence}" if event.stream_sequence else "it was kept without a NATS_URL"
+    AuditEvent.objects.filter(pk=event.pk, state=event.state).update(
+        state=State.PENDING, due_at=timezone.now(), last_error=f"reconcile: the stream lacks it; {had}"
     )
 
 

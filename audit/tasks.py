@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 TAKE_IN_SECONDS = 10  # publishing and sealing wait for it
 MIRROR_SECONDS = 20  # a scrub and a sweep wait for it
 
-_unreachable, _unreadable, _no_database = Outage(logger), Outage(logger), Outage(logger)
+_unreachable, _unreadable, _no_database, _not_taken = Outage(logger), Outage(logger), Outage(logger), Outage(logger)
 
 
 @shared_task
@@ -63,7 +63,11 @@ def mirror_stream() -> None:
             )
     except StreamError as error:
         _unreadable.goes_on("The stream could not be mirrored", error)
+    except (django.db.OperationalError, django.db.InternalError, django.db.InterfaceError) as error:
+        _not_taken.goes_on("The database takes nothing of the stream, which keeps it", error)
     else:
         _unreadable.is_over("The stream is mirrored again")
+        if mirror.taken_in or mirror.known:  # what was not taken comes again later
+            _not_taken.is_over("The database takes what the stream has again")
     if mirror.taken_in or mirror.too_old:
         logger.info("Mirror: %s", mirror)

@@ -1,17 +1,19 @@
 """Rows of the trail as they are hashed: read without the ORM, so that what is no proper value can be read as well."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from django.db import OperationalError, connection
 
 from audit import chain
 from audit.models import AuditEvent
 
 _TIME = chain.FIELDS.index("occurred_at")
+_SKIPPED = chain.FIELDS.index("skipped")
 TABLE = AuditEvent._meta.db_table
 
 
@@ -43,17 +45,44 @@ class TrailRow:
 
 def read(condition: str, parameters: Sequence[int | str]) -> list[TrailRow]:
     """The rows of an SQL condition, which may have an order and a limit."""
+    statement = f"SELECT id, position, link, state, {_columns()} FROM {TABLE} WHERE {condition}"  # noqa: S608  (names of our own)
+    try:
+        return _fetch(statement, parameters)
+    except OperationalError:
+        if connection.vendor != "sqlite":
+            raise
+        with _any_bytes_as_text():
+            return _fetch(statement, parameters)
+
+
+def _fetch(statement: str, parameters: Sequence[int | str]) -> list[TrailRow]:
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT id, position, link, state, {_columns()} FROM {TABLE} WHERE {condition}", parameters)  # noqa: S608  (names of our own)
+        cursor.execute(statement, parameters)
         return [_row_of(*found) for found in cursor]
 
 
 def _columns() -> str:
     names = list(chain.FIELDS)
     if connection.vendor == "sqlite":
-        # As text, or Django's converter would raise at what is no time.
+        # Not as Django converts them: it raises at what is no time, and takes any number but 1 for false.
         names[_TIME] = "CAST(occurred_at AS TEXT)"
+        names[_SKIPPED] = "+skipped"
+    else:
+        # psycopg raises at times that Python does not have.
+        names[_TIME] = "CASE WHEN occurred_at BETWEEN '0001-01-02' AND '9999-12-30' THEN occurred_at END"
     return ", ".join(names)
+
+
+@contextmanager
+def _any_bytes_as_text() -> Iterator[None]:
+    """SQLite's driver raises at text that is no UTF-8."""
+    connection.ensure_connection()
+    factory = connection.connection.text_factory
+    connection.connection.text_factory = lambda text: text.decode(errors="surrogateescape")
+    try:
+        yield
+    finally:
+        connection.connection.text_factory = factory
 
 
 def _row_of(pk: int, position: int | None, link: object, state: str, *values: object) -> TrailRow:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from nats.js.api import AckPolicy, ConsumerConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from pytest_django import Settings
 
 from audit import consumer as consumer_module
@@ -173,6 +173,46 @@ def test_consumer_that_cannot_be_pulled_from_is_refused(server: NatsServer, valu
     with_stream(server.url, lambda stream: stream.add_consumer(STREAM, config))
     with pytest.raises(Refused, match="not one to pull from"), Consumer(name="theirs"):
         pass
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"deliver_policy": DeliverPolicy.NEW},
+        {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": 2},
+        {"max_deliver": 3},
+        {"filter_subject": "audit.casartifact.>"},
+        {"filter_subjects": ["audit.a", "audit.b"]},
+    ],
+)
+def test_consumer_that_leaves_events_out_is_refused(server: NatsServer, values: dict[str, object]) -> None:
+    config = ConsumerConfig(durable_name="theirs", ack_policy=AckPolicy.EXPLICIT, **values)  # type: ignore[arg-type]  # as above
+    with_stream(server.url, lambda stream: stream.add_consumer(STREAM, config))
+    with pytest.raises(Refused, match="would leave events out"), Consumer(name="theirs"):
+        pass
+
+
+def test_consumer_of_all_audit_events_may_have_a_filter_that_says_so(server: NatsServer) -> None:
+    config = ConsumerConfig(durable_name="theirs", ack_policy=AckPolicy.EXPLICIT, filter_subject="audit.>")
+    with_stream(server.url, lambda stream: stream.add_consumer(STREAM, config))
+    fill(server, 1)
+    with Consumer(name="theirs") as consumer:
+        assert len(consumer.read(10)) == 1
+
+
+@pytest.mark.parametrize("name", ["reader", ""])
+def test_large_messages_come_a_few_at_a_time(server: NatsServer, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(consumer_module, "BATCH_BYTES", 10_000)
+    sizes = [3_000, 50_000, 4_000, 4_000, 4_000, 100, 50_000]
+    publish_raw(server.url, *(b"PUB audit.x %d\r\n%b\r\n" % (size, b"x" * size) for size in sizes))
+    reads: list[list[int]] = []
+    with Consumer(name=name) as consumer:
+        wait_until(lambda: consumer.standing().waiting == len(sizes), what="the consumer knows of them")
+        while messages := consumer.read():
+            reads.append([len(message.payload) for message in messages])
+    assert [size for read in reads for size in read] == sizes
+    assert all(sum(read) < 10_000 for read in reads if len(read) > 1)
+    assert len(reads) < len(sizes)
 
 
 def test_consumer_that_allows_few_at_a_time_is_read_to_its_end(server: NatsServer) -> None:

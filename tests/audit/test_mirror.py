@@ -2,15 +2,18 @@
 
 import io
 import json
+import os
+import signal
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, connection, connections
+from django.db import IntegrityError, OperationalError, connection, connections
 from django.test import Client
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -20,6 +23,7 @@ from pytest_django import Settings
 from audit import outbox, tasks
 from audit.consumer import Consumer, Received
 from audit.events import Action
+from audit.management.commands import mirror_stream as mirror_command
 from audit.mirror import Mirror, bytes_of, event_id_of, text_of
 from audit.models import AuditEvent, Granularity, State, UsageTotal
 from tests.audit.streams import STREAM, publish, publish_events, publish_raw, raw, with_stream
@@ -326,6 +330,43 @@ def test_task_says_in_the_log_that_nats_is_away(server: NatsServer, caplog: pyte
     server.stop()
     tasks.mirror_stream()
     assert "The stream could not be mirrored: NATS: " in caplog.text
+
+
+def take_nothing_at_first(monkeypatch: pytest.MonkeyPatch, then: Callable[[], None] = lambda: None) -> None:
+    take_in, errors = Mirror.take_in, [OperationalError("the database is away")] * 2
+
+    def take_in_later(mirror: Mirror, messages: Sequence[Received]) -> None:
+        if errors:
+            raise errors.pop()
+        take_in(mirror, messages)
+        then()
+
+    monkeypatch.setattr(Mirror, "take_in", take_in_later)
+
+
+def test_task_says_in_the_log_that_the_database_is_away(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(server.url, b"one")
+    take_nothing_at_first(monkeypatch)
+
+    def is_taken_in() -> bool:  # when it comes again
+        tasks.mirror_stream()
+        return AuditEvent.objects.count() == 1
+
+    wait_until(is_taken_in)
+    assert caplog.text.count("The database takes nothing of the stream, which keeps it: the database is away") == 1
+    assert "The database takes what the stream has again" in caplog.text
+
+
+def test_who_follows_waits_for_the_database(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mirror_command, "PAUSE", 0.01)
+    publish(server.url, b"one")
+    take_nothing_at_first(monkeypatch, then=lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert mirror_stream("--follow") == "1 taken in, 0 known already."
+    assert "The database takes what the stream has again" in caplog.text
 
 
 def test_admin_shows_what_others_published(server: NatsServer, admin_client: Client) -> None:

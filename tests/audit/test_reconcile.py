@@ -87,6 +87,20 @@ def test_event_that_the_stream_lost_is_named_and_published_again(server: NatsSer
     wait_until(published_again, what="the stream's duplicate window passes, in which it takes it for a double")
 
 
+def test_event_that_was_kept_without_nats_is_named_and_published(server: NatsServer) -> None:
+    row = make_row(State.LOCAL, location="")
+    expected = [{"difference": "not_in_stream", "event_id": str(row.event_id), "sequence": None}]
+    assert reconcile(status=1)[0] == expected
+    assert reconcile("--repair", status=1)[0] == expected
+    row.refresh_from_db()
+    assert (row.state, row.last_error) == (
+        State.PENDING,
+        "reconcile: the stream lacks it; it was kept without a NATS_URL",
+    )
+    assert not outbox.publish_pending()
+    assert reconcile()[0] == []
+
+
 def test_what_the_streams_limits_removed_is_not_expected(server: NatsServer) -> None:
     for _ in range(3):
         make_row(location="")

@@ -506,6 +506,24 @@ def test_time_that_is_none_is_named(value: Any, keys: KeyRing) -> None:
     assert [found.position for found in verify(keys).findings] == [3]
 
 
+@pytest.mark.skipif(
+    connection.vendor != "sqlite", reason="only SQLite keeps any number for yes and no, and any bytes as text"
+)
+@pytest.mark.parametrize("change", ["skipped = 2", "skipped = -1", "payload = CAST(x'ff7b7d' AS TEXT)"])
+def test_value_that_the_driver_would_hide_or_raise_at_is_named_on_sqlite(change: str, keys: KeyRing) -> None:
+    make_trail(*LOTS)
+    sql(f"UPDATE audit_auditevent SET {change} WHERE position = 3")  # noqa: S608  (our own)
+    assert [found.position for found in verify(keys).findings] == [3]
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL keeps times that Python does not have")
+@pytest.mark.parametrize("value", ["infinity", "-infinity", "0044-03-15 12:00:00 BC", "12026-01-01"])
+def test_time_that_python_does_not_have_is_named_on_postgresql(value: str, keys: KeyRing) -> None:
+    make_trail(*LOTS)
+    sql("UPDATE audit_auditevent SET occurred_at = %s WHERE position = 3", value)
+    assert [found.position for found in verify(keys).findings] == [3]
+
+
 def test_events_that_come_meanwhile_are_no_finding(keys: KeyRing, monkeypatch: pytest.MonkeyPatch) -> None:
     make_trail(*LOTS)
     monkeypatch.setattr(verification, "PAGE", 3)

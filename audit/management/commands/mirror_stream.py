@@ -1,18 +1,27 @@
 """Takes what others published to the stream into the trail, by hand or from cron; CAS_MIRROR has the worker do it."""
 
+import logging
+import time
 from argparse import ArgumentParser
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import django.db
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
 
 from audit import draining
-from audit.consumer import Consumer, StreamError
+from audit.consumer import Consumer, Received, StreamError
 from audit.management.arguments import add_consumer_arguments
 from audit.management.stopping import Stopping
 from audit.mirror import Mirror
+from audit.outages import Outage
 from common.status_command import INTERRUPTED
+
+PAUSE = 1.0  # seconds until a database that took nothing is tried again
+
+logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
@@ -28,12 +37,13 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, stream: str, consumer: str, follow: bool, **options: Any) -> None:
-        """Do it; fail with what is wrong with NATS or the database."""
+        """Do it; fail with what is wrong with NATS or the database. To follow is to wait until they are back."""
         mirror = Mirror(stream)
         try:
             with Stopping() as stopping, Consumer(stream, consumer) as source:
                 if follow:
-                    draining.follow(source, mirror.take_in, should_stop=stopping, say=self.stderr.write)
+                    take_in = _patiently(mirror, stopping)
+                    draining.follow(source, take_in, should_stop=stopping, say=self.stderr.write)
                     left = 0
                 else:
                     left = draining.drain(source, mirror.take_in, should_stop=stopping)
@@ -44,3 +54,23 @@ class Command(BaseCommand):
         if stopping() and not follow:
             raise CommandError(f"Stopped: {mirror}. The next run goes on from here.", returncode=INTERRUPTED)
         self.stdout.write(f"{mirror}{f', {left} left to another reader' if left else ''}.")
+
+
+def _patiently(mirror: Mirror, stopping: Callable[[], bool]) -> Callable[[Sequence[Received]], None]:
+    outage = Outage(logger)
+
+    def take_in(messages: Sequence[Received]) -> None:
+        while True:
+            try:
+                mirror.take_in(messages)
+            except (django.db.OperationalError, django.db.InternalError, django.db.InterfaceError) as error:
+                if stopping():
+                    raise
+                outage.goes_on("The database takes nothing of the stream, which keeps it", error)
+                connection.close()
+                time.sleep(PAUSE)
+            else:
+                outage.is_over("The database takes what the stream has again")
+                return
+
+    return take_in
