@@ -82,15 +82,17 @@ def all_down(stack: Ours) -> Iterator[None]:
 @contextmanager
 def all_down_and_no_row(stack: Ours) -> Iterator[None]:
     """The same, and the trail is locked: rows can be read, and none written."""
-    with ExitStack() as locks, all_down(stack):
+    with ExitStack() as locks:
+        # Before the worker stands still, which may be in the middle of a claim.
         if stack.postgres:
             server = locks.enter_context(psycopg.connect(stack.postgres.url))
             server.execute("LOCK TABLE audit_auditevent IN EXCLUSIVE MODE")
         else:
             file = locks.enter_context(closing(sqlite3.connect(stack.folder / "cas.sqlite3", timeout=30)))
             file.execute("BEGIN IMMEDIATE")
-        yield
-        locks.close()
+        with all_down(stack):
+            yield
+            locks.close()
 
 
 def compare(transfer: Callable[[_T], float], pairs: int, with_one: _T, with_none: _T) -> dict[str, float]:
