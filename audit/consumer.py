@@ -373,6 +373,8 @@ class _NoConsumer(Refused):
 
 def _lack_of(config: ConsumerConfig) -> str:
     """What keeps messages from whoever reads by it, or ""."""
+    if config.headers_only:
+        return "delivers no payloads"
     if config.deliver_policy != DeliverPolicy.ALL:
         return "does not begin with the stream's first message (--deliver all)"
     if config.max_deliver and config.max_deliver > 0:

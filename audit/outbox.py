@@ -96,13 +96,15 @@ def publish_pending(seconds: float = SECONDS) -> bool:
     deadline = time.monotonic() + seconds
     may_have_more = False
     for batch in publish_batches():
+        is_full = len(batch.events) == BATCH
+        if not batch.settles_any:
+            # Refused again, these are not due for a while; what stands behind them may be.
+            may_have_more = is_full and not batch.has_new
         # That was all, and what came meanwhile has a nudge of its own: looking again at once would find a few events
         # each time, and on SQLite cost two commits for them, which uploads wait for.
-        if len(batch.events) < BATCH:
+        if not is_full:
             break
-        if not batch.settles_any:
-            may_have_more = not batch.has_new  # refused again, and not due for a while; what stands behind them may be
-        elif time.monotonic() > deadline:
+        if batch.settles_any and time.monotonic() > deadline:
             return True
     return may_have_more
 
@@ -120,7 +122,7 @@ def connect() -> None:
 
 
 class _Refusal:
-    """When a stream last took nothing of a batch, new events included; None when it has since."""
+    """When a stream last took nothing of a full batch, or of one with new events; None when it has since."""
 
     at: float | None = None  # by the monotonic clock
 
@@ -168,7 +170,7 @@ def _publish_batch(due_by: datetime | None, organization: UUID | None, *, is_new
     batch = Batch(events, outcomes)
     if batch.settles_any:
         _Refusal.at = None
-    elif batch.has_new:
+    elif batch.has_new or len(events) == BATCH:
         _Refusal.at = time.monotonic()
     return batch
 

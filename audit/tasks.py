@@ -67,7 +67,7 @@ def mirror_stream() -> None:
         _not_taken.goes_on("The database takes nothing of the stream, which keeps it", error)
     else:
         _unreadable.is_over("The stream is mirrored again")
-        if mirror.taken_in or mirror.known:  # what was not taken comes again later
+        if mirror.taken_in or mirror.known or mirror.too_old:  # what was not taken comes again later
             _not_taken.is_over("The database takes what the stream has again")
     if mirror.taken_in or mirror.too_old:
         logger.info("Mirror: %s", mirror)

@@ -36,11 +36,16 @@ class TrailRow:
         try:
             return str(UUID(str(self["event_id"])))
         except ValueError:
-            return str(self["event_id"])
+            return printable(self["event_id"])
 
     def __getitem__(self, name: str) -> Any:
         """A value by the name of its field."""
         return self.values[chain.FIELDS.index(name)]
+
+
+def printable(value: object) -> str:
+    """A value as text, whatever somebody wrote there: what is no UTF-8 as escapes."""
+    return str(value).encode(errors="backslashreplace").decode()
 
 
 def read(condition: str, parameters: Sequence[int | str]) -> list[TrailRow]:
@@ -69,7 +74,9 @@ def _columns() -> str:
         names[_SKIPPED] = "+skipped"
     else:
         # psycopg raises at times that Python does not have.
-        names[_TIME] = "CASE WHEN occurred_at BETWEEN '0001-01-02' AND '9999-12-30' THEN occurred_at END"
+        names[_TIME] = (
+            "CASE WHEN occurred_at >= '0001-01-01 00:00Z' AND occurred_at < '10000-01-01 00:00Z' THEN occurred_at END"
+        )
     return ", ".join(names)
 
 

@@ -181,6 +181,7 @@ def test_consumer_that_cannot_be_pulled_from_is_refused(server: NatsServer, valu
         {"deliver_policy": DeliverPolicy.NEW},
         {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": 2},
         {"max_deliver": 3},
+        {"headers_only": True},
         {"filter_subject": "audit.casartifact.>"},
         {"filter_subjects": ["audit.a", "audit.b"]},
     ],

@@ -362,24 +362,27 @@ def test_events_that_are_refused_again_and_again_hold_up_no_new_ones(
     assert AuditEvent.objects.filter(state=State.PENDING, attempts=10).count() == len(refused)
 
 
+@pytest.mark.parametrize(("new_ones", "tried"), [(4, 2), (1, 1)])
 def test_stream_that_takes_nothing_is_tried_with_what_is_new_and_then_left_alone(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, new_ones: int, tried: int
 ) -> None:
-    for make in (make_tried, make_row):
-        for _ in range(4):
+    for make, count in ((make_tried, 4), (make_row, new_ones)):
+        for _ in range(count):
             make()
     nats = FakeNats(monkeypatch, Rejected("the stream is full"))
     assert outbox.publish_pending() is False
-    assert nats.batches == [2, 2]
-    assert AuditEvent.objects.filter(attempts=1).count() == 2
+    assert nats.batches == [2, tried]
+    assert AuditEvent.objects.filter(attempts=1).count() == tried
 
 
-@pytest.mark.parametrize(("is_new", "rests"), [(False, False), (True, True)])
-def test_only_a_stream_that_takes_nothing_new_is_left_alone(
-    monkeypatch: pytest.MonkeyPatch, is_new: bool, rests: bool
+@pytest.mark.parametrize(("tried", "new_ones", "rests"), [(1, 0, False), (0, 1, True), (2, 0, True)])
+def test_only_a_stream_that_takes_nothing_new_or_nothing_of_many_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, tried: int, new_ones: int, rests: bool
 ) -> None:
     monkeypatch.setattr(outbox._Refusal, "at", None)
-    make_row() if is_new else make_tried()
+    for make, count in ((make_tried, tried), (make_row, new_ones)):
+        for _ in range(count):
+            make()
     FakeNats(monkeypatch, Rejected("may not be published to"))
     outbox.publish_pending()
     assert (outbox._Refusal.at is not None) is rests

@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from audit import chain, checkpoints, verification
+from audit import chain, checkpoints, trail_rows, verification
 from audit.checkpoints import payload_of, statement_in
 from audit.findings import Finding, Report
 from audit.keys import read_public_key
@@ -509,11 +509,16 @@ def test_time_that_is_none_is_named(value: Any, keys: KeyRing) -> None:
 @pytest.mark.skipif(
     connection.vendor != "sqlite", reason="only SQLite keeps any number for yes and no, and any bytes as text"
 )
-@pytest.mark.parametrize("change", ["skipped = 2", "skipped = -1", "payload = CAST(x'ff7b7d' AS TEXT)"])
+@pytest.mark.parametrize(
+    "change",
+    ["skipped = 2", "skipped = -1", "payload = CAST(x'ff7b7d' AS TEXT)", "event_id = CAST(x'ff' AS TEXT)"],
+)
 def test_value_that_the_driver_would_hide_or_raise_at_is_named_on_sqlite(change: str, keys: KeyRing) -> None:
     make_trail(*LOTS)
     sql(f"UPDATE audit_auditevent SET {change} WHERE position = 3")  # noqa: S608  (our own)
-    assert [found.position for found in verify(keys).findings] == [3]
+    findings = verify(keys).findings
+    assert [found.position for found in findings] == [3]
+    assert str(findings).encode()  # it can be printed
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL keeps times that Python does not have")
@@ -522,6 +527,21 @@ def test_time_that_python_does_not_have_is_named_on_postgresql(value: str, keys:
     make_trail(*LOTS)
     sql("UPDATE audit_auditevent SET occurred_at = %s WHERE position = 3", value)
     assert [found.position for found in verify(keys).findings] == [3]
+
+
+@pytest.mark.parametrize(
+    "time", [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)]
+)
+def test_first_and_last_time_that_python_has_are_sealed_as_they_are(time: datetime, keys: KeyRing) -> None:
+    """The first is Go's for none, which others' events may have."""
+    row = AuditEvent.of(make_event(), State.MIRRORED)
+    row.occurred_at = time
+    row.save()
+    seal_all()
+    row.refresh_from_db()
+    (found,) = trail_rows.read("id = %s", [row.pk])
+    assert (found["occurred_at"], row.occurred_at) == (time, time)
+    assert verify(keys).findings == []
 
 
 def test_events_that_come_meanwhile_are_no_finding(keys: KeyRing, monkeypatch: pytest.MonkeyPatch) -> None:
