@@ -3,7 +3,11 @@
 import logging
 import time
 
+from django.db import InterfaceError, InternalError, OperationalError
+
 REPEAT = 60.0  # seconds between two lines while it lasts
+
+DATABASE_ERRORS = (OperationalError, InternalError, InterfaceError)  # when the database is away, or takes nothing
 
 
 class Outage:

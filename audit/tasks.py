@@ -3,14 +3,13 @@
 import logging
 import time
 
-import django.db
 from celery import shared_task
 from django.conf import settings
 
 from audit import draining, intake, nudge, outbox, upkeep_tasks
 from audit.consumer import Consumer, StreamError
 from audit.mirror import Mirror
-from audit.outages import Outage
+from audit.outages import DATABASE_ERRORS, Outage
 from audit.publisher import Unreachable
 from common.worker import is_ending
 
@@ -38,7 +37,7 @@ def _publish() -> None:
     except Unreachable as error:
         _unreachable.goes_on("NATS is not reachable, events wait in the outbox", error)
         return
-    except (django.db.OperationalError, django.db.InternalError, django.db.InterfaceError) as error:
+    except DATABASE_ERRORS as error:
         _no_database.goes_on("The database lets no events be published, which wait in it", error)
         return
     _unreachable.is_over("NATS is reachable again")
@@ -63,7 +62,7 @@ def mirror_stream() -> None:
             )
     except StreamError as error:
         _unreadable.goes_on("The stream could not be mirrored", error)
-    except (django.db.OperationalError, django.db.InternalError, django.db.InterfaceError) as error:
+    except DATABASE_ERRORS as error:
         _not_taken.goes_on("The database takes nothing of the stream, which keeps it", error)
     else:
         _unreadable.is_over("The stream is mirrored again")

@@ -12,7 +12,8 @@ from django.db import connection
 from audit.chain import FIELDS
 from audit.events import Kind, kind_of
 from audit.models import Granularity, Organization, UsageSum, UsageTotal
-from audit.trail_rows import TrailRow, printable
+from audit.trail_rows import TrailRow
+from common.storable_text import storable
 
 # A sum stays there rather than ends sealing, whatever sizes other publishers claim; two of them fit a BIGINT.
 LIMIT = 2**62 - 1
@@ -93,7 +94,7 @@ def sums_of(rows: Iterable[TrailRow]) -> dict[Key, Added]:
     """The totals of these events alone."""
     sums: dict[Key, Added] = defaultdict(Added)
     for (hour, organization, *place, kind), sizes in _by_hour(rows).items():
-        rest = (UUID(str(organization)), printable(place[0]), printable(place[1]), kind)
+        rest = (UUID(str(organization)), storable(str(place[0])), storable(str(place[1])), kind)
         for key in (Key(Granularity.HOUR, hour, *rest), Key(Granularity.DAY, hour.replace(hour=0), *rest)):
             transfers, count = sums[key]
             sums[key] = Added(transfers + len(sizes), count + sum(sizes))

@@ -11,6 +11,7 @@ from django.db import OperationalError, connection
 
 from audit import chain
 from audit.models import AuditEvent
+from common.storable_text import storable
 
 _TIME = chain.FIELDS.index("occurred_at")
 _SKIPPED = chain.FIELDS.index("skipped")
@@ -36,16 +37,11 @@ class TrailRow:
         try:
             return str(UUID(str(self["event_id"])))
         except ValueError:
-            return printable(self["event_id"])
+            return storable(str(self["event_id"]))
 
     def __getitem__(self, name: str) -> Any:
         """A value by the name of its field."""
         return self.values[chain.FIELDS.index(name)]
-
-
-def printable(value: object) -> str:
-    """A value as text, whatever somebody wrote there: what is no UTF-8 as escapes."""
-    return str(value).encode(errors="backslashreplace").decode()
 
 
 def read(condition: str, parameters: Sequence[int | str]) -> list[TrailRow]:

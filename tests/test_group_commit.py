@@ -24,6 +24,10 @@ def insert(names: Sequence[str]) -> None:
     Group.objects.bulk_create([Group(name=name) for name in names])
 
 
+def refuse(rows: Sequence[str]) -> None:
+    raise OperationalError("no such table")
+
+
 def names() -> set[str]:
     return set(Group.objects.exclude(name__in=ROLES).values_list("name", flat=True))
 
@@ -246,9 +250,6 @@ def test_what_was_refused_a_moment_ago_is_tried_by_one_at_a_time(monkeypatch: py
 def test_what_goes_along_is_not_written_without_the_row_that_took_it_along(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refusals, "time", SimpleNamespace(monotonic=lambda: 100.0))
 
-    def refuse(rows: Sequence[str]) -> None:
-        raise OperationalError("no such table")
-
     for name in ("refused", "refused a moment ago"):
         deferred = group_commit.defer(insert, f"deferred, {name}")
         with pytest.raises(OperationalError):
@@ -261,9 +262,6 @@ def test_what_goes_along_is_not_written_without_the_row_that_took_it_along(monke
 
 @pytest.mark.parametrize("is_flushed_inside", [True, False])
 def test_what_goes_along_in_a_transaction_is_not_written_without_its_row_either(is_flushed_inside: bool) -> None:
-    def refuse(rows: Sequence[str]) -> None:
-        raise OperationalError("no such table")
-
     with transaction.atomic():
         deferred = group_commit.defer(insert, "deferred")
         with pytest.raises(OperationalError):
@@ -304,13 +302,10 @@ def test_what_has_not_been_tried_as_its_row_was_refused_is_tried_then(monkeypatc
             raise OperationalError("no such table")
         insert(rows)
 
-    def event(rows: Sequence[str]) -> None:
-        raise OperationalError("no such table")
-
     def upload(name: str) -> Ticket:
         ticket = group_commit.defer(label, name)
         with pytest.raises(OperationalError):
-            group_commit.write(event, name)
+            group_commit.write(refuse, name)
         group_commit.flush()
         return ticket
 

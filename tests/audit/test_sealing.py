@@ -397,6 +397,18 @@ def test_values_of_no_kind_are_sealed_as_they_are() -> None:
     assert not UsageTotal.objects.exists()
 
 
+@pytest.mark.skipif(
+    connection.vendor != "sqlite", reason="only SQLite keeps bytes that are no text in a column of text"
+)
+def test_location_that_is_no_text_is_sealed_and_counted() -> None:
+    make_row()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE audit_auditevent SET location = CAST(x'ff' AS TEXT)")
+    sealing.seal()
+    assert_chained()
+    assert set(UsageTotal.objects.values_list("location", flat=True)) == {"\ufffd"}
+
+
 def test_old_events_count_for_their_own_day() -> None:
     make_row(timestamp_ns=0)
     sealing.seal()

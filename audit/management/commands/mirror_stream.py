@@ -16,7 +16,7 @@ from audit.consumer import Consumer, Received, StreamError
 from audit.management.arguments import add_consumer_arguments
 from audit.management.stopping import Stopping
 from audit.mirror import Mirror
-from audit.outages import Outage
+from audit.outages import DATABASE_ERRORS, Outage
 from common.status_command import INTERRUPTED
 
 PAUSE = 1.0  # seconds until a database that took nothing is tried again
@@ -63,7 +63,7 @@ def _patiently(mirror: Mirror, stopping: Callable[[], bool]) -> Callable[[Sequen
         while True:
             try:
                 mirror.take_in(messages)
-            except (django.db.OperationalError, django.db.InternalError, django.db.InterfaceError) as error:
+            except DATABASE_ERRORS as error:
                 if stopping():
                     raise
                 outage.goes_on("The database takes nothing of the stream, which keeps it", error)
