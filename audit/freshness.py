@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from django.db.models import Min
 from django.utils import timezone
 
-from audit.checkpoints import IDLE
+from audit.checkpointing import IDLE
 from audit.findings import Finding, Report
 from audit.models import AuditEvent
 

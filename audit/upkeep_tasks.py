@@ -10,7 +10,7 @@ from celery import shared_task
 from django.conf import settings
 
 from audit import (
-    checkpoints,
+    checkpointing,
     heartbeat,
     organization_ranking,
     organizations,
@@ -21,10 +21,14 @@ from audit import (
 )
 from audit.chain_reading import RefusedError
 from audit.keys import KeyFileError
+from audit.last_checkpoint import LostCheckpointError
+from audit.outages import Outage
 
 logger = logging.getLogger(__name__)
 
 RETENTION_SECONDS = 50  # of a run; a scrub and a sweep wait for it
+
+_lost_checkpoint = Outage(logger, logging.CRITICAL)
 
 
 @shared_task
@@ -43,7 +47,8 @@ def seal_if_late() -> None:
 
 def _seal() -> None:
     sealing.take_turn()
-    checkpoints.checkpoint_if_due()
+    if checkpointing.checkpoint_if_due():
+        _lost_checkpoint.is_over("Checkpoints are written again")
 
 
 @contextmanager
@@ -52,6 +57,8 @@ def _sealing_problems_told() -> Iterator[None]:
         yield
     except KeyFileError as error:
         logger.error("No checkpoint could be signed: %s", error)
+    except LostCheckpointError as error:
+        _lost_checkpoint.goes_on("No checkpoint is written, for the trail was changed behind the server's back", error)
     except django.db.Error as error:
         logger.warning("The database seals no audit events, which wait: %r", error)
 

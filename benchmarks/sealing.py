@@ -71,7 +71,7 @@ def measure(events: int) -> None:
     from django.core.management import call_command  # noqa: PLC0415
     from django.db import connection  # noqa: PLC0415
 
-    from audit import checkpoints, retention, sealing  # noqa: PLC0415
+    from audit import checkpointing, retention, sealing  # noqa: PLC0415
 
     def say(what: str, **figures: object) -> None:
         print(json.dumps({"database": connection.vendor, "what": what, **figures}), flush=True)
@@ -103,7 +103,7 @@ def measure(events: int) -> None:
         sealing=figures,
     )
 
-    checkpoints.checkpoint_if_due()  # nothing leaves without one behind it
+    checkpointing.checkpoint_if_due()  # nothing leaves without one behind it
     before = retention.cutoff(1)
     batches = iter(retention.remove_expired(before))
 

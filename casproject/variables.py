@@ -17,9 +17,9 @@ CAS_DATA_DIR = Path(
         "CAS_DATA_DIR",
         default=str(BASE_DIR / "var"),
         shown="./var",
-        help="SQLite, the embedded broker, what waits for the database (`write-ahead`, `journal`, `labels`), staging "
-        "of uploads to `CAS_STORAGE_BACKENDS`. A file `development.env` in it is read, for what is not set in the "
-        "environment",
+        help="SQLite, the embedded broker, what waits for the database (`write-ahead`, `journal`, `labels`), the last "
+        "checkpoint, staging of uploads to `CAS_STORAGE_BACKENDS`. A file `development.env` in it is read, for what is "
+        "not set in the environment",
     )
 ).absolute()
 

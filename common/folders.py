@@ -1,6 +1,7 @@
 """Files and folders that survive a power cut."""
 
 import os
+import uuid
 from pathlib import Path
 
 
@@ -23,7 +24,7 @@ def write_whole(path: Path, text: str, *, is_synced: bool) -> None:
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         sync_folder(folder.parent)
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")  # of our own: others may write the same file
     try:
         partial.touch(0o600)
         with partial.open("w") as file:

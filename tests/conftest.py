@@ -19,7 +19,7 @@ from pytest_django import DjangoDbBlocker, Settings
 from artifacts import late_labels, locations
 from artifacts.models import Location
 from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifact_uploaded
-from audit import intake, journal, nudge, write_ahead
+from audit import intake, journal, last_checkpoint, nudge, write_ahead
 from audit.outages import Outage
 from audit.write_ahead import WriteAheadLog
 from casproject import health
@@ -94,8 +94,9 @@ def _answers_are_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     locations.forget()
+    monkeypatch.setattr(last_checkpoint, "_file", lambda: tmp_path / "last-checkpoint.json")
     health._NoDefault.seen_at = -math.inf
     first_query.outage.end()
     monkeypatch.setattr(group_commit._group_commit, "_refusals", Refusals())

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from artifacts import late_labels
 from artifacts.models import Location, Scrub
-from audit import journal, retention, write_ahead
+from audit import checkpointing, journal, retention, write_ahead
 from audit.delivery import delivery_now, seal_lag
 from audit.models import WorkerBeat
 
@@ -97,6 +97,8 @@ def _of_database() -> Iterator[Gauge]:
         "How long the oldest audit event that is not sealed has waited for it; 0 when all are.",
         {(): seal_lag()},
     )
+    if (age := checkpointing.age()) is not None:
+        yield Gauge("cas_checkpoint_age_seconds", "Time since the last checkpoint of the trail.", {(): age})
     yield Gauge(
         "cas_retention_lag_seconds",
         "Time for which the oldest event that was to leave the trail has stayed; 0 when there is none.",

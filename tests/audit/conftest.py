@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.management import call_command
 from pytest_django import Settings
 
-from audit import consumer, publisher, retention
+from audit import consumer, last_checkpoint, publisher, retention
 from audit.keys import read_public_key, signing_key
 from audit.statements import KeyRing
 from tests.audit.streams import make_stream
@@ -60,6 +60,12 @@ def private_key(public_key: Path) -> Ed25519PrivateKey:
 def keys(public_key: Path) -> KeyRing:
     """The public half, as whoever verifies has it."""
     return KeyRing([read_public_key(public_key)])
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server signs whatever the trail is, as if `last-checkpoint.json` were removed each time."""
+    monkeypatch.setattr(last_checkpoint, "follow", lambda head: None)
 
 
 @pytest.fixture

@@ -114,6 +114,7 @@ def test_old_event_that_came_late_leaves_by_itself(keys: KeyRing) -> None:
     assert findings(keys) == []
 
 
+@pytest.mark.usefixtures("forgetful")
 @given(
     ages=st.lists(st.tuples(st.sampled_from([1, 9, 10, 11]), st.sampled_from(State)), min_size=1, max_size=15),
     batch=st.integers(1, 5),

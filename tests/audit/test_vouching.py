@@ -21,7 +21,7 @@ from audit.verification import verify
 from tests.audit.trails import checkpoint_now, make_trail, old_ns, remove, rewrite_links, rows, seal_all, sql
 from tests.factories import make_row
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_pause")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_pause", "forgetful")]
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -161,6 +161,7 @@ def test_witness_without_a_time_is_no_traceback(settings: Any, monkeypatch: pyte
     assert ["had not expired" in found for found in outcomes(witnesses, KeyRing())] == [True, True]
 
 
+@pytest.mark.usefixtures("forgetful")
 def test_history_that_was_rewritten_with_all_that_tells_of_it_contradicts_the_witnesses(keys: KeyRing) -> None:
     """Nothing in the database tells of it any more, and retention believes what the server signed."""
     make_trail(2, 2, 2)

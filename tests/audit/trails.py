@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from audit import chain, checkpoints, retention, sealing, trail_rows
+from audit import chain, checkpointing, retention, sealing, trail_rows
 from audit.models import AuditEvent, RemovedEvents, State, TrailHead
 from tests.factories import make_event
 
@@ -22,7 +22,7 @@ def checkpoint_now() -> AuditEvent:
     head = TrailHead.objects.get()
     head.checkpointed_at = None if head.checkpointed_at is None else head.checkpointed_at - timedelta(hours=1)
     head.save()
-    event = checkpoints.checkpoint_if_due()
+    event = checkpointing.checkpoint_if_due()
     assert event is not None
     return event
 

@@ -13,7 +13,7 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from artifacts.models import Location, Scrub
-from audit.models import LastPublished, WorkerBeat
+from audit.models import LastPublished, TrailHead, WorkerBeat
 from casproject.observability import process
 from common.metrics import METRICS
 from tests.prometheus import promtool
@@ -39,6 +39,7 @@ def families(client: Client, location: Location, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(process.sharing(), "_folder", tmp_path / "metrics")
     Scrub.objects.create(location=location, corrupt=1)
     LastPublished.objects.create(pk=1, sequence=1, published_at="2026-11-28T08:00:00Z")
+    TrailHead.objects.create(pk=1, checkpointed_at="2026-11-28T08:00:00Z")
     WorkerBeat.objects.create(name="celery@a", seen_at="2026-11-28T08:00:00Z", waiting_files=0)
     text = client.get("/metrics").content.decode()
     return {family.name: family for family in text_string_to_metric_families(text)}

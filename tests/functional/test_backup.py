@@ -40,6 +40,7 @@ def test_restored_database_and_storage_work_on(tmp_path: Path) -> None:
         shutil.copy(backup / "cas.sqlite3", stack.folder)
         shutil.copytree(backup / "artifacts", stack.root)
 
+        (stack.folder / "last-checkpoint.json").unlink()
         stack.manage("migrate", "--verbosity", "0")
         stack.manage("verify_trail")
         stack.start()
@@ -70,6 +71,7 @@ def test_postgresql_is_restored_and_the_stream_tells_what_came_after(tmp_path: P
         stack.end()
         postgres.run_tool("pg_restore", "--clean", "--if-exists", "--dbname", postgres.url, dump)
         assert events_of(stack)["published"] == 1
+        (stack.folder / "last-checkpoint.json").unlink(missing_ok=True)
         stack.manage("migrate", "--verbosity", "0")
         command = [sys.executable, str(PROJECT / "manage.py"), "reconcile", "--repair"]
         assert subprocess.run(command, env=stack.environment, check=False).returncode == DIFFER
