@@ -21,28 +21,29 @@ IDLE = timedelta(hours=1)  # between two checkpoints when nothing happens: a tai
 def checkpoint_if_due() -> AuditEvent | None:
     """Write a checkpoint when it is time for one; return its event.
 
-    Raises keys.KeyFileError, and last_checkpoint.LostCheckpointError whether it is time or not.
+    Raises keys.KeyFileError, and last_checkpoint.LostCheckpointError.
     """
     head = TrailHead.objects.filter(pk=1).first()
-    if head is None:
-        return None
-    last_checkpoint.follow(head)
-    if not _is_due(head):
+    is_due = head is not None and _is_due(head)
+    reached = last_checkpoint.follow(head, to_sign=is_due)
+    if not is_due:
         return None
     key = keys.signing_key()
     with write_transaction():
         head = TrailHead.locked()
         if not _is_due(head):
             return None
+        if reached is not None:  # what was sealed since, and nothing else
+            last_checkpoint.lead_on(reached, head)
         statement, event = _write(head, key)
     last_checkpoint.keep(statement)
     return event
 
 
 def age() -> float | None:
-    """Seconds since the last checkpoint; None when there is none."""
+    """Seconds since the last checkpoint, or until it, which is as wrong; None when there is none."""
     last = TrailHead.objects.filter(pk=1).values_list("checkpointed_at", flat=True).first()
-    return None if last is None else max(0.0, (timezone.now() - last).total_seconds())
+    return None if last is None else abs((timezone.now() - last).total_seconds())
 
 
 def _is_due(head: TrailHead) -> bool:
@@ -52,8 +53,8 @@ def _is_due(head: TrailHead) -> bool:
         return True
     has_moved = head.position > head.checkpoint_position
     pause = timedelta(seconds=settings.CAS_CHECKPOINT_SECONDS) if has_moved else IDLE
-    age = timezone.now() - head.checkpointed_at
-    return not timedelta(0) <= age < pause  # a clock that was set back must not stop them
+    since = timezone.now() - head.checkpointed_at
+    return not timedelta(0) <= since < pause  # a clock that was set back must not stop them
 
 
 def _write(head: TrailHead, key: Ed25519PrivateKey | None) -> tuple[Checkpoint, AuditEvent]:

@@ -1,4 +1,4 @@
-"""What is counted of publishing."""
+"""What is counted of publishing, and of checkpoints."""
 
 from collections.abc import Iterable
 
@@ -17,6 +17,10 @@ BATCH_DURATION = Histogram(
     "cas_publish_batch_duration_seconds",
     "Time from handing a batch of events to NATS to its last ack.",
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+)
+CHECKPOINTS_REFUSED = Counter(
+    "cas_checkpoints_refused_total",
+    "How often no checkpoint was written, for the trail did not lead on from the last that was seen.",
 )
 UNREACHABLE = Counter("cas_publish_unreachable_total", "How often there was no connection to NATS to publish over.")
 

@@ -59,12 +59,11 @@ class Checkpoint(_Signed):
         """The checkpoint in a whole event, given as parsed JSON; None when there is none in it."""
         match payload:
             case {"Data": {"ActionType": "CASTrailCheckpointed", "Info": {**info}}}:
-                return cls.of_info(info)
+                return cls._of_info(info)
         return None
 
     @classmethod
-    def of_info(cls, info: Mapping[Any, Any]) -> Self | None:
-        """The checkpoint that `info` wrote; None when it is none."""
+    def _of_info(cls, info: Mapping[Any, Any]) -> Self | None:
         kinds = {"number": int, "position": int}
         names = tuple(cls.__dataclass_fields__)
         if set(info) != set(names) or any(type(info[name]) is not kinds.get(name, str) for name in names):

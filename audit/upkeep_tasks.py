@@ -12,6 +12,7 @@ from django.conf import settings
 from audit import (
     checkpointing,
     heartbeat,
+    metrics,
     organization_ranking,
     organizations,
     retention,
@@ -58,7 +59,8 @@ def _sealing_problems_told() -> Iterator[None]:
     except KeyFileError as error:
         logger.error("No checkpoint could be signed: %s", error)
     except LostCheckpointError as error:
-        _lost_checkpoint.goes_on("No checkpoint is written, for the trail was changed behind the server's back", error)
+        metrics.CHECKPOINTS_REFUSED.add(1)
+        _lost_checkpoint.goes_on("No checkpoint is written", error)
     except django.db.Error as error:
         logger.warning("The database seals no audit events, which wait: %r", error)
 

@@ -48,7 +48,7 @@ def compare(witnesses: Iterable[Checkpoint], keys: KeyRing) -> Iterator[Finding 
         elif trail_id is None or is_foreign:
             outcome = f"is of another trail, {witness.trail_id}: this one took its place"
         else:
-            outcome = place_of(witness, keys, trail_id)
+            outcome = _place_of(witness, keys, trail_id)
         yield outcome if isinstance(outcome, Place) else Finding(f"{name} {outcome}", witness.position + 1)
 
 
@@ -56,8 +56,8 @@ def _refused(keys: KeyRing) -> set[Verdict]:
     return {Verdict.FORGED, Verdict.UNKNOWN_KEY, *([Verdict.UNSIGNED] if keys else [])}
 
 
-def place_of(witness: Checkpoint, keys: KeyRing, trail_id: UUID) -> Place | str:
-    """Where a checkpoint of this trail is, or what is wrong."""
+def _place_of(witness: Checkpoint, keys: KeyRing, trail_id: UUID) -> Place | str:
+    """Where it is, or what is wrong."""
     rows = trail_rows.read("position = %s", [witness.position + 1])
     if any(statement_in(row["payload"]) == witness for row in rows):
         return _problem_before(witness) or Place.IN_TRAIL

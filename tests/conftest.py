@@ -1,4 +1,5 @@
 import io
+import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from pytest_django import DjangoDbBlocker, Settings
 from artifacts import late_labels, locations
 from artifacts.models import Location
 from artifacts.signals import artifact_deduplicated, artifact_downloaded, artifact_uploaded
-from audit import intake, journal, last_checkpoint, nudge, write_ahead
+from audit import intake, journal, last_checkpoint, nudge, upkeep_tasks, write_ahead
 from audit.outages import Outage
 from audit.write_ahead import WriteAheadLog
 from casproject import health
@@ -97,6 +98,8 @@ def _answers_are_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
 def _nothing_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     locations.forget()
     monkeypatch.setattr(last_checkpoint, "_file", lambda: tmp_path / "last-checkpoint.json")
+    monkeypatch.setattr(last_checkpoint, "_unwritable", Outage(last_checkpoint.logger))
+    monkeypatch.setattr(upkeep_tasks, "_lost_checkpoint", Outage(upkeep_tasks.logger, logging.CRITICAL))
     health._NoDefault.seen_at = -math.inf
     first_query.outage.end()
     monkeypatch.setattr(group_commit._group_commit, "_refusals", Refusals())

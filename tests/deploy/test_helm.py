@@ -92,6 +92,7 @@ MATRIX: dict[str, dict[str, Any]] = {
     "scaling in": {"web": {"autoscaling": {"enabled": True, "scaleIn": True}}},
     "nothing that is optional": {
         "web": {"persistence": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
+        "worker": {"persistence": {"enabled": False}},
         "migrations": {"enabled": False},
         "networkPolicy": {"enabled": False},
         "serviceAccount": {"create": False},
@@ -295,6 +296,22 @@ def test_only_who_seals_has_the_checkpoint_key(chart: helm_python.Chart) -> None
     environment = manifests.environment("maintenance")
     assert environment["CAS_CHECKPOINT_KEY"] == f"{folder}/checkpoint-private.pem"
     assert environment["CAS_CHECKPOINT_PUBLIC_KEYS"] == f"{folder}/2024.pem,{folder}/2025.pem"
+
+
+def test_worker_keeps_the_last_checkpoint_on_a_disk_of_its_own(chart: helm_python.Chart) -> None:
+    name = "demo-artifact-cas-worker"
+    spec = Manifests(chart, worker={"persistence": {"size": "3Gi", "storageClass": "fast"}}).find("StatefulSet", name)[
+        "spec"
+    ]
+    (claim,) = spec["volumeClaimTemplates"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "3Gi"
+    assert claim["spec"]["storageClassName"] == "fast"
+    (container,) = spec["template"]["spec"]["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts[claim["metadata"]["name"]] == "/var/lib/artifact-cas"
+    assert "data" not in {volume["name"] for volume in spec["template"]["spec"]["volumes"]}
+    without = Manifests(chart, worker={"persistence": {"enabled": False}}).find("Deployment", name)["spec"]
+    assert "data" in {volume["name"] for volume in without["template"]["spec"]["volumes"]}
 
 
 def test_secrets_stand_in_no_other_manifest(chart: helm_python.Chart) -> None:
