@@ -173,8 +173,8 @@ def test_names_are_unique_and_every_reference_is_met(chart: helm_python.Chart, c
     assert len(names) == len(set(names))
     for component, pod in manifests.pods().items():
         volumes = {each["name"] for each in pod["volumes"]}
-        if component == "web" and not any(each["name"] == "data" for each in pod["volumes"]):
-            volumes.add("data")  # its own disk
+        if component in {"web", "worker"}:
+            volumes.add("data")  # its own disk, or the pod's
         for container in [*pod["containers"], *pod.get("initContainers", [])]:
             assert {each["name"] for each in container["volumeMounts"]} <= volumes
             variables = [each["name"] for each in container["env"]]
