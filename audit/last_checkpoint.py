@@ -6,21 +6,27 @@ chain. The reference for the idea: whoever follows a transparency log takes no t
 """
 
 import logging
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from django.conf import settings
+from django.db import DataError
 
-from audit import chain, keys, removals, trail_rows
+from audit import chain, keys, removals, trail_rows, witnesses
 from audit.chain_reading import Moved, TamperedError, end_of, items
-from audit.checkpoints import payload_of, statement_in, statement_of
+from audit.checkpoints import is_of_its_time, payload_of, statement_in, statement_of
 from audit.models import RemovedEvents, TrailHead
 from audit.outages import Outage
-from audit.statements import Checkpoint, Verdict
+from audit.statements import Checkpoint, KeyRing, Verdict
+from audit.trail_rows import TrailRow
 from common.folders import write_whole
 
+SECONDS = 10.0  # of a run; the same worker publishes
 _TRIES = 5  # to read what retention removes meanwhile
 
 logger = logging.getLogger(__name__)
@@ -37,58 +43,27 @@ class Reached(NamedTuple):
     position: int
     link: bytes
     number: int | None  # of the last checkpoint up to there, if known
-    last: Checkpoint  # that was met on the way
+    last: Checkpoint  # up to there that is to be kept: whoever wrote it had our key, where we have one
 
 
-def follow(head: TrailHead | None, *, to_sign: bool) -> Reached | None:
-    """Where the head was reached, from the checkpoint that is kept, and keep the last one on the way.
+class _Progress:
+    """How far this process has come from the checkpoint that is kept: what is long takes several runs."""
 
-    None without one to begin with, and where nobody is about to sign, nor has since. Raises LostCheckpointError.
-    """
-    kept = _read()
-    if kept is None:
-        if head is not None:
-            _begin(head)
-        return None
-    if head is None:
-        raise _lost(kept, "has gone with the whole trail")
-    if not to_sign and kept.number == head.checkpoint_number:
-        return None
-    with _any_value(kept):
-        start = _start(kept, head)
-    reached = lead_on(start, head)
-    if reached.last != kept:
-        keep(reached.last)
-    return reached
+    kept: Checkpoint | None = None
+    reached: Reached
 
 
-def lead_on(reached: Reached, head: TrailHead) -> Reached:
-    """The head as a place that was reached from this one; raises LostCheckpointError when it is not."""
-    for _ in range(_TRIES):
-        try:
-            with _any_value(reached.last):
-                return _walk(reached, head)
-        except Moved:
-            continue
-        except TamperedError as error:
-            raise _lost(reached.last, f"does not lead to the end: {error}") from error
-    raise _lost(reached.last, "is followed by events where retention removed all")
-
-
-@contextmanager
-def _any_value(last: Checkpoint) -> Iterator[None]:
+def read() -> Checkpoint | None:
+    """What is kept; raises LostCheckpointError when that cannot be told."""
     try:
-        yield
-    except (TypeError, ValueError, OverflowError) as error:
-        raise _lost(last, f"is followed by a value that is none of its kind: {error}") from error
-
-
-def _lost(last: Checkpoint, problem: str) -> LostCheckpointError:
-    """The error that says what is wrong behind a checkpoint."""
-    return LostCheckpointError(
-        f"checkpoint {last.number} of {last.time}, the last that was seen, {problem}. See verify_trail --checkpoint "
-        f"{_file()}. If a backup was put back on purpose, move that file away."
-    )
+        statement = statement_in(_file().read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise LostCheckpointError(f"{_file()} cannot be read: {error}") from error
+    if statement is None:
+        raise LostCheckpointError(f"{_file()} holds no checkpoint. Move it away if you know why.")
+    return statement
 
 
 def keep(statement: Checkpoint) -> None:
@@ -101,55 +76,109 @@ def keep(statement: Checkpoint) -> None:
         _unwritable.is_over("The last checkpoint is kept again")
 
 
-def _begin(head: TrailHead) -> None:
+def begin(head: TrailHead) -> None:
+    """Keep the last checkpoint of the trail, by a machine that has kept none."""
     for row in trail_rows.read("position = %s", [head.checkpoint_position]):
-        statement = statement_of(row, str(head.trail_id))
-        if statement and (statement.number, statement.position + 1) == (head.checkpoint_number, row.position):
+        statement, ring = statement_of(row, str(head.trail_id)), _ring()
+        is_last = statement and (statement.number, statement.position + 1) == (head.checkpoint_number, row.position)
+        if statement and is_last and _is_vouching(ring.judge(statement), ring):
             keep(statement)
+
+
+def follow(kept: Checkpoint, head: TrailHead | None, *, to_sign: bool) -> Reached | None:
+    """The head, reached from the checkpoint that is kept; the last one on the way is kept from now on.
+
+    The head must not have been read before that. None where nobody is about to sign, nor has since, and where the way
+    takes longer than SECONDS: it goes on from there. Raises LostCheckpointError, and keys.KeyFileError.
+    """
+    if head is None:
+        raise _lost(kept, "has gone with the whole trail.")
+    start = _start(kept, head)
+    if not to_sign and kept.number == head.checkpoint_number:
+        return None
+    if _Progress.kept == kept and _Progress.reached.position > start.position:
+        start = _Progress.reached
+    deadline = time.monotonic() + SECONDS
+    reached = _walk_somehow(kept, start, head, deadline)
+    _Progress.kept, _Progress.reached = kept, reached
+    if reached.position < head.position and time.monotonic() > deadline:
+        return None
+    _compare(reached, head)
+    if reached.last != kept:
+        keep(reached.last)
+    return reached
+
+
+def lead_on(reached: Reached, locked: TrailHead) -> Reached | None:
+    """The head that nobody else changes now, reached from there; None if retention removed what is in between."""
+    try:
+        reached = _walk(reached, locked, math.inf)
+    except Moved:
+        return None
+    _compare(reached, locked)
+    return reached
+
+
+def _walk_somehow(kept: Checkpoint, start: Reached, head: TrailHead, deadline: float) -> Reached:
+    for _ in range(_TRIES):
+        try:
+            return _walk(start, head, deadline)
+        except Moved:
+            start = _start(kept, head)
+    raise _lost(kept, "is followed by events where retention removed all.")
 
 
 def _start(kept: Checkpoint, head: TrailHead) -> Reached:
     if kept.trail_id != str(head.trail_id):
-        raise _lost(kept, f"is of another trail, {kept.trail_id}: this one took its place")
-    rows = trail_rows.read("position = %s", [kept.position + 1])
-    if rows:
-        if statement_of(rows[0], kept.trail_id) != kept:
-            raise _lost(kept, "is not where it was: the trail was written anew")
-        return Reached(kept.position, bytes.fromhex(kept.link), kept.number - 1, kept)
-    # After the row: whoever removes one writes its note in the same transaction.
-    note = removals.covering(kept.position + 1)
-    if note is None:
-        raise _lost(kept, "is not in the trail: its end was cut off")
-    if not _vouches(note, head):
-        raise _lost(kept, f"is not in the trail, and {removals.name_of(note)} is not what a known key signed")
-    return Reached(note.last_position, bytes(note.link), note.checkpoint_number, kept)
+        raise _lost(kept, f"is of another trail, {kept.trail_id}: this one took its place.")
+    if head.position <= kept.position:
+        raise _lost(kept, f"is not in the trail, which ends at position {head.position}.")
+    with _told(kept):
+        rows = trail_rows.read("position = %s", [kept.position + 1])
+        if rows:
+            if statement_of(rows[0], kept.trail_id) != kept or not is_of_its_time(kept, rows[0]["occurred_at"]):
+                raise TamperedError("it is not where it was.")
+            return Reached(kept.position, bytes.fromhex(kept.link), kept.number - 1, kept)
+        # After the row: whoever removes one writes its note in the same transaction.
+        note = removals.covering(kept.position + 1)
+        if note is None:
+            raise TamperedError("it is not in the trail.")
+        if problem := witnesses.problem_of_removal(kept, note, _ring(), head.trail_id):
+            raise TamperedError(f"it {problem}.")
+        return Reached(note.last_position, bytes(note.link), note.checkpoint_number, kept)
 
 
-def _walk(reached: Reached, head: TrailHead) -> Reached:
+def _walk(reached: Reached, head: TrailHead, deadline: float) -> Reached:
+    """As far as there are events up to the head, or as the time allows; raises Moved."""
     position, before, number, last = reached
-    trail_id = str(head.trail_id)
-    for item, link in _links(reached, head):
-        if isinstance(item, RemovedEvents):
-            number = item.checkpoint_number
-        elif (statement := statement_of(item, trail_id)) is not None:
-            is_next = number is None or statement.number == number + 1
-            if not is_next or (statement.position, statement.link) != (position, before.hex()):
-                raise TamperedError(f"The checkpoint at position {item.position} does not belong there.")
-            number, last = statement.number, statement
-        position, before = end_of(item), link
-    if (position, before) != (head.position, bytes(head.link)):
-        raise TamperedError(f"The head of the trail, at position {head.position}, is not what the events come to.")
-    if number not in {None, head.checkpoint_number}:
-        raise TamperedError(f"The head of the trail counts {head.checkpoint_number} checkpoints.")
+    trail_id, ring = str(head.trail_id), cache(_ring)
+    with _told(last):
+        for item, link in _links(reached, head, ring):
+            if isinstance(item, RemovedEvents):
+                number = item.checkpoint_number
+            elif (statement := statement_of(item, trail_id)) is not None:
+                is_next = number is None or statement.number == number + 1
+                is_here = (statement.position, statement.link) == (position, before.hex())
+                if not (is_next and is_here and is_of_its_time(statement, item["occurred_at"])):
+                    raise TamperedError(f"The checkpoint at position {item.position} does not belong there.")
+                number = statement.number
+                if statement == last or _is_to_be_kept(statement, ring()):
+                    last = statement
+            position, before = end_of(item), link
+            if time.monotonic() > deadline:
+                break
     return Reached(position, before, number, last)
 
 
-def _links(reached: Reached, head: TrailHead) -> Iterator[tuple[trail_rows.TrailRow | RemovedEvents, bytes]]:
+def _links(
+    reached: Reached, head: TrailHead, ring: Callable[[], KeyRing]
+) -> Iterator[tuple[TrailRow | RemovedEvents, bytes]]:
     """What stands behind a place, up to the head, each with the link that is computed there."""
     link = reached.link
     for item in items(reached.position + 1, head.position):
         if isinstance(item, RemovedEvents):
-            if bytes(item.previous_link) != link or not _vouches(item, head):
+            verdict = ring().judge(removals.statement_of(head.trail_id, item))
+            if bytes(item.previous_link) != link or not _is_vouching(verdict, ring()):
                 raise TamperedError(f"{removals.name_of(item)} is not what a known key signed.")
             link = bytes(item.link)
         else:
@@ -159,23 +188,46 @@ def _links(reached: Reached, head: TrailHead) -> Iterator[tuple[trail_rows.Trail
         yield item, link
 
 
-def _vouches(note: RemovedEvents, head: TrailHead) -> bool:
-    """Whether a note may stand for events: where there is a key only if that, or one before it, signed it."""
-    ring = keys.known_keys(keys.signing_key())
-    verdict = ring.judge(removals.statement_of(head.trail_id, note))
+def _compare(reached: Reached, head: TrailHead) -> None:
+    with _told(reached.last):
+        if (reached.position, reached.link) != (head.position, bytes(head.link)):
+            raise TamperedError(f"The head of the trail, at position {head.position}, is not what the events come to.")
+        if reached.number not in {None, head.checkpoint_number}:
+            raise TamperedError(f"The head of the trail counts {head.checkpoint_number} checkpoints.")
+
+
+def _is_to_be_kept(statement: Checkpoint, ring: KeyRing) -> bool:
+    """Not what anybody can write, who could then take it away again."""
+    verdict = ring.judge(statement)
+    if verdict is Verdict.FORGED:
+        raise TamperedError(f"Checkpoint {statement.number} is not what was signed.")
+    return _is_vouching(verdict, ring)
+
+
+def _is_vouching(verdict: Verdict, ring: KeyRing) -> bool:
     return verdict is Verdict.VALID if ring else verdict in {Verdict.UNSIGNED, Verdict.UNCHECKED}
 
 
-def _read() -> Checkpoint | None:
+def _ring() -> KeyRing:
+    return keys.known_keys(keys.signing_key())
+
+
+@contextmanager
+def _told(last: Checkpoint) -> Iterator[None]:
+    """What is wrong in here is told as that of the trail behind this checkpoint."""
     try:
-        statement = statement_in(_file().read_text())
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise LostCheckpointError(f"{_file()} cannot be read: {error}") from error
-    if statement is None:
-        raise LostCheckpointError(f"{_file()} holds no checkpoint. Move it away if you know why.")
-    return statement
+        yield
+    except TamperedError as error:
+        raise _lost(last, f"does not lead to the end: {error}") from error
+    except (TypeError, ValueError, OverflowError, AttributeError, DataError) as error:
+        raise _lost(last, f"is followed by a value that is none of its kind: {error}.") from error
+
+
+def _lost(last: Checkpoint, problem: str) -> LostCheckpointError:
+    return LostCheckpointError(
+        f"checkpoint {last.number} of {last.time}, the last that was seen, {problem} See verify_trail --checkpoint "
+        f"{_file()}. If a backup was put back on purpose, move that file away."
+    )
 
 
 def _file() -> Path:

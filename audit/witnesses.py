@@ -65,7 +65,7 @@ def _place_of(witness: Checkpoint, keys: KeyRing, trail_id: UUID) -> Place | str
     removed = removals.covering(witness.position + 1)
     if removed is None:
         return "is not in the trail: its end was cut off, or it was written anew"
-    return _problem_of_removal(witness, removed, keys, trail_id) or _problem_before(witness) or Place.REMOVED
+    return problem_of_removal(witness, removed, keys, trail_id) or _problem_before(witness) or Place.REMOVED
 
 
 def _problem_before(witness: Checkpoint) -> str:
@@ -77,7 +77,7 @@ def _problem_before(witness: Checkpoint) -> str:
     return "was signed over other events than stand before it" if set(links) - {witness.link} else ""
 
 
-def _problem_of_removal(witness: Checkpoint, removed: RemovedEvents, keys: KeyRing, trail_id: UUID) -> str:
+def problem_of_removal(witness: Checkpoint, removed: RemovedEvents, keys: KeyRing, trail_id: UUID) -> str:
     """What tells that retention did not remove this checkpoint, or not as it was."""
     verdict = keys.judge(removals.statement_of(trail_id, removed))
     if verdict in _refused(keys):

@@ -98,6 +98,7 @@ def _answers_are_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
 def _nothing_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     locations.forget()
     monkeypatch.setattr(last_checkpoint, "_file", lambda: tmp_path / "last-checkpoint.json")
+    monkeypatch.setattr(last_checkpoint._Progress, "kept", None)
     monkeypatch.setattr(last_checkpoint, "_unwritable", Outage(last_checkpoint.logger))
     monkeypatch.setattr(upkeep_tasks, "_lost_checkpoint", Outage(upkeep_tasks.logger, logging.CRITICAL))
     health._NoDefault.seen_at = -math.inf

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -20,7 +21,7 @@ from audit.chain_reading import Moved
 from audit.checkpoints import ACTION, SUBJECT, payload_of, statement_in
 from audit.last_checkpoint import LostCheckpointError
 from audit.models import AuditEvent, RemovedEvents, State, TrailHead
-from audit.statements import Checkpoint, KeyRing
+from audit.statements import Checkpoint, KeyRing, go_time
 from audit.upkeep_tasks import seal, seal_if_late
 from tests.audit.trails import checkpoint_now, days_later, make_trail, remove, rewrite_links, rows, seal_all, sql
 from tests.factories import make_event, make_row
@@ -87,6 +88,17 @@ def replace_the_end_by_a_note() -> None:
     TrailHead.objects.update(link=made.link)
 
 
+def replace_the_end_by_a_note_of_a_fork() -> None:
+    """Signed by the server, as in a copy of the database that went on: what it says had not expired there."""
+    sql("DELETE FROM audit_auditevent WHERE position > 3")
+    made, head = note(checkpoint_number=2, expired_before=timezone.now() - timedelta(days=1)), TrailHead.objects.get()
+    key = keys_of_files.signing_key()
+    assert key is not None
+    removals.sign(head.trail_id, made, key)
+    made.save()
+    TrailHead.objects.update(link=made.link)
+
+
 def cut_and_sign_with_another_key_that_retention_did() -> None:
     cut()
     made = note(checkpoint_number=2)
@@ -133,6 +145,12 @@ def replace_the_checkpoint() -> None:
     rewrite_links(6)
 
 
+def date_the_checkpoint_back() -> None:
+    earlier = connection.ops.adapt_datetimefield_value(timezone.now() - timedelta(days=9))
+    sql("UPDATE audit_auditevent SET occurred_at = %s WHERE position = 6", earlier)
+    rewrite_links(6)
+
+
 def alter_what_came_since() -> None:
     add_event()
     sql("UPDATE audit_auditevent SET file_name = 'forged' WHERE position = 7")
@@ -144,13 +162,17 @@ def remove_what_came_since() -> None:
     sql("DELETE FROM audit_auditevent WHERE position = 7")
 
 
+UNSIGNED = {"key_id": "", "signature": ""}
+
+
 def insert_checkpoint(**changes: Any) -> None:
     """As the server does, but for what changes."""
     head, last = TrailHead.objects.get(), statement_in(AuditEvent.objects.get(position=6).payload)
     assert last is not None
-    values = {**last.info(), "number": 3, "position": 6, "link": bytes(head.link).hex(), **changes}
-    event = make_event()
-    row = AuditEvent.of(event, State.PUBLISHED)
+    row = AuditEvent.of(make_event(), State.PUBLISHED)
+    row.occurred_at = timezone.now()
+    own = {"number": 3, "position": 6, "link": bytes(head.link).hex(), "time": go_time(row.occurred_at)}
+    values = {**last.info(), **own, **changes}
     row.action, row.subject, row.payload = ACTION, SUBJECT, payload_of(Checkpoint(**values))
     row.save()
     seal_all()
@@ -158,15 +180,23 @@ def insert_checkpoint(**changes: Any) -> None:
 
 
 def insert_a_checkpoint_out_of_turn() -> None:
-    insert_checkpoint(number=4)
+    insert_checkpoint(number=4, **UNSIGNED)
 
 
 def insert_a_checkpoint_of_another_place() -> None:
-    insert_checkpoint(position=5)
+    insert_checkpoint(position=5, **UNSIGNED)
+
+
+def insert_a_checkpoint_of_another_time() -> None:
+    insert_checkpoint(time="2026-01-01T00:00:00Z", **UNSIGNED)
+
+
+def insert_a_checkpoint_that_was_not_signed_so() -> None:
+    insert_checkpoint()
 
 
 def insert_a_checkpoint_over_another_link() -> None:
-    insert_checkpoint(link="00" * 32)
+    insert_checkpoint(link="00" * 32, **UNSIGNED)
 
 
 def say_that_retention_removed_what_came_since() -> None:
@@ -200,6 +230,7 @@ ATTACKS: list[Callable[[], None]] = [
     cut_and_leave_the_head,
     cut_and_say_that_retention_did,
     replace_the_end_by_a_note,
+    replace_the_end_by_a_note_of_a_fork,
     cut_and_sign_with_another_key_that_retention_did,
     rewrite_all,
     set_another_position,
@@ -210,10 +241,13 @@ ATTACKS: list[Callable[[], None]] = [
     say_that_an_earlier_one_was_the_last,
     disguise_the_checkpoint,
     replace_the_checkpoint,
+    date_the_checkpoint_back,
     alter_what_came_since,
     remove_what_came_since,
     insert_a_checkpoint_out_of_turn,
     insert_a_checkpoint_of_another_place,
+    insert_a_checkpoint_of_another_time,
+    insert_a_checkpoint_that_was_not_signed_so,
     insert_a_checkpoint_over_another_link,
     say_that_retention_removed_what_came_since,
     replace_all,
@@ -245,32 +279,136 @@ def test_trail_that_is_changed_while_the_server_waits_to_write_is_not_signed(
 ) -> None:
     make_trail(2, 2)
     add_event()
-    signing_key = keys_of_files.signing_key
 
-    def attack_meanwhile() -> Any:
-        monkeypatch.setattr(keys_of_files, "signing_key", signing_key)
+    def attack_meanwhile() -> None:
         sql("DELETE FROM audit_auditevent WHERE position = 7")
         set_head_back(6, 2)
         attack()
-        return signing_key()
 
-    monkeypatch.setattr(keys_of_files, "signing_key", attack_meanwhile)
+    before_the_lock(attack_meanwhile, monkeypatch)
     with pytest.raises(LostCheckpointError):
         checkpoint_now()
     assert kept() == (2, 5)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        cut,
+        cut_and_leave_the_head,
+        cut_and_leave_the_checkpoint,
+        replace_the_checkpoint,
+        disguise_the_checkpoint,
+        date_the_checkpoint_back,
+    ],
+)
+def test_cut_is_told_though_the_head_says_that_nothing_is_due(attack: Callable[[], None], keys: KeyRing) -> None:
+    make_trail(2, 2)
+    attack()
+    TrailHead.objects.update(checkpoint_number=2, checkpointed_at=timezone.now())
+    with pytest.raises(LostCheckpointError):
+        checkpointing.checkpoint_if_due()
+
+
+@pytest.mark.parametrize("attack", [set_the_number_ahead, set_the_number_back, say_that_an_earlier_one_was_the_last])
+def test_head_that_says_that_another_was_the_last_is_told_at_once(attack: Callable[[], None], keys: KeyRing) -> None:
+    make_trail(2, 2)
+    attack()
+    with pytest.raises(LostCheckpointError):
+        checkpointing.checkpoint_if_due()
+
+
+def test_head_that_says_it_was_just_now_does_not_stop_checkpoints(
+    keys: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_trail(2)
+    assert checkpointing.checkpoint_if_due() is None
+    later = timezone.now() + timedelta(hours=2)
+    monkeypatch.setattr(timezone, "now", lambda: later)
+    TrailHead.objects.update(checkpointed_at=later)
+    assert checkpointing.checkpoint_if_due() is not None
+
+
+@pytest.mark.parametrize("key_id", ["", "0123456789abcdef"])
+def test_checkpoint_that_anybody_can_write_is_not_kept(key_id: str, keys: KeyRing) -> None:
+    """Else it would be missed when it is taken away again, for ever."""
+    make_trail(2, 2)
+    before = TrailHead.objects.get()
+    insert_checkpoint(**({"key_id": key_id} if key_id else UNSIGNED))
+    checkpointing.checkpoint_if_due()
+    assert kept() == (2, 5)
+    sql("DELETE FROM audit_auditevent WHERE position = 7")
+    before.save()
+    last_checkpoint._Progress.kept = None  # of another process, or after a restart
+    make_trail(1)
+    assert kept() == (3, 7)
+    assert verification.verify(keys).is_sound
+
+
+def test_only_one_of_two_that_are_about_to_writes(
+    keys: KeyRing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_trail(2)
+    add_event()
+    TrailHead.objects.update(checkpointed_at=None)
+
+    def write_elsewhere() -> None:
+        with another_machine(tmp_path, monkeypatch):
+            assert checkpointing.checkpoint_if_due() is not None
+
+    before_the_lock(write_elsewhere, monkeypatch)
+    assert checkpointing.checkpoint_if_due() is None
+    assert checkpointing.checkpoint_if_due() is None
+    assert kept() == (2, 4)
+    assert verification.verify(keys).is_sound
+
+
+def test_long_way_takes_several_runs(keys: KeyRing, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_trail(1)
+    for _ in range(5):
+        add_event()
+    TrailHead.objects.update(checkpointed_at=None)
+    monkeypatch.setattr(last_checkpoint, "SECONDS", 0)
+    reached = []
+    while (event := checkpointing.checkpoint_if_due()) is None:
+        reached.append(last_checkpoint._Progress.reached.position)
+    assert reached == [2, 3, 4, 5, 6]
+    assert event.position == 8
+    assert verification.verify(keys).is_sound
+
+
+def test_end_that_is_cut_during_a_long_way_is_told(keys: KeyRing, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_trail(2, 2)
+    for _ in range(3):
+        add_event()
+    TrailHead.objects.update(checkpointed_at=None)
+    monkeypatch.setattr(last_checkpoint, "SECONDS", 0)
+    for _ in range(3):
+        assert checkpointing.checkpoint_if_due() is None
+    assert last_checkpoint._Progress.reached.position == 8
+    sql("DELETE FROM audit_auditevent WHERE position > 6")
+    set_head_back(6, 2)
+    with pytest.raises(LostCheckpointError):
+        checkpointing.checkpoint_if_due()
+
+
+def before_the_lock(act: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have something done when the server next waits for the head's lock."""
+    locked = TrailHead.locked
+
+    def act_first() -> TrailHead:
+        monkeypatch.setattr(TrailHead, "locked", locked)
+        act()
+        return locked()
+
+    monkeypatch.setattr(TrailHead, "locked", act_first)
 
 
 def test_what_is_sealed_while_the_server_waits_to_write_is_signed(
     keys: KeyRing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_trail(2, 2)
-    signing_key = keys_of_files.signing_key
-
-    def seal_meanwhile() -> Any:
-        add_event()
-        return signing_key()
-
-    monkeypatch.setattr(keys_of_files, "signing_key", seal_meanwhile)
+    before_the_lock(add_event, monkeypatch)
     checkpoint_now()
     assert kept() == (3, 7)
     assert verification.verify(keys).is_sound
@@ -408,7 +546,6 @@ def test_machine_need_not_know_the_key_of_another(
         for settings.CAS_CHECKPOINT_KEY in (str(tmp_path / "new" / "checkpoint-private.pem"), ""):
             make_trail(1)
     settings.CAS_CHECKPOINT_KEY = own
-    settings.CAS_CHECKPOINT_PUBLIC_KEYS = ["/no/such/key"]
     make_trail(1)
     assert kept()[0] == 4
 
@@ -420,8 +557,10 @@ def test_upgraded_machine_begins_with_the_last_of_the_trail(keys: KeyRing) -> No
     assert kept() == (2, 5)
 
 
-@pytest.mark.parametrize("changes", [{"number": 9}, {"position": 9}, {"position": 10**30}])
-def test_what_is_no_last_checkpoint_is_not_begun_with(changes: dict[str, int], keys: KeyRing) -> None:
+@pytest.mark.parametrize("changes", [{"number": 9}, {"position": 9}, {"position": 10**30}, UNSIGNED])
+def test_what_is_no_last_checkpoint_is_not_begun_with(changes: dict[str, Any], keys: KeyRing, settings: Any) -> None:
+    if changes != UNSIGNED:
+        settings.CAS_CHECKPOINT_KEY = ""  # whose signature is missed anyway
     make_trail(2)
     last_checkpoint._file().unlink()
     last = statement_in(AuditEvent.objects.get(position=3).payload)
@@ -480,6 +619,25 @@ def test_retention_that_goes_on_meanwhile_is_read_again(keys: KeyRing, monkeypat
     assert kept() == (3, 7)
 
 
+def test_retention_that_comes_between_walk_and_lock_is_no_tampering(
+    keys: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_trail(2, 2)
+    add_event()
+    TrailHead.objects.update(checkpointed_at=None)
+    walk = last_checkpoint._walk
+
+    def move(reached: Any, head: TrailHead, deadline: float) -> Any:
+        if deadline == math.inf:
+            raise Moved
+        return walk(reached, head, deadline)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(last_checkpoint, "_walk", move)
+        assert checkpointing.checkpoint_if_due() is None
+    assert checkpointing.checkpoint_if_due() is not None
+
+
 def test_events_within_what_retention_removed_are_told(keys: KeyRing, monkeypatch: pytest.MonkeyPatch) -> None:
     make_trail(2, 2)
     add_event()
@@ -503,6 +661,16 @@ def test_file_that_cannot_be_read_is_told(keys: KeyRing) -> None:
     last_checkpoint._file().unlink()
     last_checkpoint._file().mkdir()
     with pytest.raises(LostCheckpointError, match="cannot be read"):
+        checkpointing.checkpoint_if_due()
+
+
+def test_time_that_python_does_not_have_is_told(keys: KeyRing) -> None:
+    make_trail(2, 2)
+    say_that_retention_removed_what_came_since()
+    time = "infinity" if connection.vendor == "postgresql" else "x"
+    sql("UPDATE audit_removedevents SET removed_at = %s", time)
+    TrailHead.objects.update(checkpointed_at=None)
+    with pytest.raises(LostCheckpointError):
         checkpointing.checkpoint_if_due()
 
 

@@ -314,6 +314,13 @@ def test_worker_keeps_the_last_checkpoint_on_a_disk_of_its_own(chart: helm_pytho
     assert "data" in {volume["name"] for volume in without["template"]["spec"]["volumes"]}
 
 
+def test_names_leave_room_for_what_kubernetes_adds(chart: helm_python.Chart) -> None:
+    sets = [each for each in Manifests(chart, fullnameOverride="x" * 60).all if each["kind"] == "StatefulSet"]
+    assert len(sets) == 2
+    for each in sets:
+        assert len(each["metadata"]["name"]) + len("-0123456789") <= 63  # its pods' controller-revision-hash
+
+
 def test_secrets_stand_in_no_other_manifest(chart: helm_python.Chart) -> None:
     manifests = Manifests(chart, **MATRIX["secrets of the chart"])
     others = json.dumps([each for each in manifests.all if each["kind"] != "Secret"])
@@ -454,6 +461,8 @@ def test_readiness_outlasts_a_database_that_does_not_answer(chart: helm_python.C
         ({"web": {"replica": 2}}, "replica"),
         ({"web": {"graceSeconds": 4000}}, "/web/graceSeconds"),
         ({"beat": {"replicas": 2}}, "/beat"),
+        ({"beat": {"persistence": {"enabled": True}}}, "/beat"),
+        ({"maintenance": {"persistence": {"enabled": True}}}, "/maintenance"),
         ({"ingress": {"enabled": True}}, "/networkPolicy/ingressFrom"),
         ({"cas": {"behindProxy": True}}, "/networkPolicy/ingressFrom"),
         ({"image": {"digest": "latest"}}, "/image/digest"),
