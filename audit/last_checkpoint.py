@@ -80,8 +80,10 @@ def begin(head: TrailHead) -> None:
     """Keep the last checkpoint of the trail, by a machine that has kept none."""
     for row in trail_rows.read("position = %s", [head.checkpoint_position]):
         statement, ring = statement_of(row, str(head.trail_id)), _ring()
-        is_last = statement and (statement.number, statement.position + 1) == (head.checkpoint_number, row.position)
-        if statement and is_last and _is_vouching(ring.judge(statement), ring):
+        if statement is None or not is_of_its_time(statement, row["occurred_at"]):
+            continue
+        is_last = (statement.number, statement.position + 1) == (head.checkpoint_number, row.position)
+        if is_last and _is_vouching(ring.judge(statement), ring):
             keep(statement)
 
 

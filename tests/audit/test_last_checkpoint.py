@@ -557,7 +557,7 @@ def test_upgraded_machine_begins_with_the_last_of_the_trail(keys: KeyRing) -> No
     assert kept() == (2, 5)
 
 
-@pytest.mark.parametrize("changes", [{"number": 9}, {"position": 9}, {"position": 10**30}, UNSIGNED])
+@pytest.mark.parametrize("changes", [{"number": 9}, {"position": 9}, {"position": 10**30}, {"time": "x"}, UNSIGNED])
 def test_what_is_no_last_checkpoint_is_not_begun_with(changes: dict[str, Any], keys: KeyRing, settings: Any) -> None:
     if changes != UNSIGNED:
         settings.CAS_CHECKPOINT_KEY = ""  # whose signature is missed anyway
