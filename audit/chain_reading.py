@@ -1,6 +1,6 @@
 """Reads the chain as it is stored: events, and the notes of those that retention removed, without a gap."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from audit import chain, removals, trail_rows
 from audit.models import RemovedEvents
@@ -58,6 +58,26 @@ def items(first: int, end: int | None) -> Iterator[TrailRow | RemovedEvents]:
                 raise Moved
             yield item
             position = end_of(item) + 1
+
+
+def linked(
+    first: int, link: bytes, end: int | None, vouch: Callable[[RemovedEvents], None]
+) -> Iterator[tuple[TrailRow | RemovedEvents, bytes]]:
+    """The same, each with its link, which fits what is before it; `vouch` raises for a note that may stand for nothing.
+
+    `link` is what leads to the first position.
+    """
+    for item in items(first, end):
+        if isinstance(item, RemovedEvents):
+            vouch(item)
+            if bytes(item.previous_link) != link:
+                raise TamperedError(f"What is at position {first} and after it does not lead to {item}.")
+            link = bytes(item.link)
+        else:
+            link = chain.link_of(link, end_of(item), item.values)
+            if item.link != link:
+                raise TamperedError(f"The event at position {item.position} is not as it was sealed: {item.event_id}.")
+        yield item, link
 
 
 def start_of(item: TrailRow | RemovedEvents) -> int:

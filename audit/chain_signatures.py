@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from uuid import UUID
 
-from audit import chain, checkpoints, removals
-from audit.chain_reading import MissingKeyError, TamperedError, items
+from audit import checkpoints, removals
+from audit.chain_reading import MissingKeyError, TamperedError, linked
 from audit.models import RemovedEvents
 from audit.removals import name_of
 from audit.statements import Checkpoint, KeyRing, Removal, Verdict
@@ -27,20 +27,11 @@ class ChainSignatures:
 
     def links(self, first: int, link: bytes, end: int | None) -> Iterator[tuple[TrailRow | RemovedEvents, bytes]]:
         """What stands in the chain from a position on, each with its link, which fits what is before it."""
-        for item in items(first, end):
-            if isinstance(item, RemovedEvents):
-                if not self.vouches(item):
-                    raise TamperedError(f"{name_of(item)} is not signed: nothing before it can be proven. {_REMEDY}")
-                if bytes(item.previous_link) != link:
-                    raise TamperedError(f"What is at position {first} and after it does not lead to {item}.")
-                link = bytes(item.link)
-            else:
-                link = chain.link_of(link, item.position or 0, item.values)
-                if item.link != link:
-                    raise TamperedError(
-                        f"The event at position {item.position} is not as it was sealed: {item.event_id}."
-                    )
-            yield item, link
+        return linked(first, link, end, self._require)
+
+    def _require(self, note: RemovedEvents) -> None:
+        if not self.vouches(note):
+            raise TamperedError(f"{name_of(note)} is not signed: nothing before it can be proven. {_REMEDY}")
 
     def statement_of(self, row: TrailRow) -> Checkpoint | None:
         """The trail's checkpoint in a row, if it is one."""
@@ -48,14 +39,9 @@ class ChainSignatures:
 
     def judge(self, row: TrailRow, statement: Checkpoint, link: bytes, number: int | None, *, is_signed: bool) -> bool:
         """Whether a checkpoint vouches for what is before it; raises what is wrong with it."""
-        name = f"The checkpoint at position {row.position}"
+        name = _checkpoint_at(row)
         is_vouching = self.is_vouching(statement, name)
-        if statement.position + 1 != row.position or statement.link != link.hex():
-            raise TamperedError(f"{name} was signed over other events than stand before it.")
-        if not checkpoints.is_of_its_time(statement, row["occurred_at"]):
-            raise TamperedError(f"{name} is of {statement.time}, and its row has another time.")
-        if number is not None and statement.number != number + 1:
-            raise TamperedError(f"{name} is number {statement.number}, and {number + 1} should be next.")
+        ensure_place(row, statement, link, number)
         if not is_vouching and is_signed and not self._accepts_unsigned:
             raise TamperedError(f"{name} is not signed, and earlier ones are. {_REMEDY}")
         return is_vouching
@@ -80,3 +66,22 @@ class ChainSignatures:
     def vouches(self, note: RemovedEvents) -> bool:
         """Whether a note is signed, or nothing is; raises as `is_vouching` does."""
         return self.is_vouching(removals.statement_of(self._trail_id, note), name_of(note))
+
+
+def ensure_place(row: TrailRow, statement: Checkpoint, link: bytes, number: int | None) -> None:
+    """Raise TamperedError unless a checkpoint stands where it was written.
+
+    Right behind the event that has this link, in a row of its time, and next to the checkpoint of this number, if that
+    is known.
+    """
+    name = _checkpoint_at(row)
+    if statement.position + 1 != row.position or statement.link != link.hex():
+        raise TamperedError(f"{name} was signed over other events than stand before it.")
+    if not checkpoints.is_of_its_time(statement, row["occurred_at"]):
+        raise TamperedError(f"{name} is of {statement.time}, and its row has another time.")
+    if number is not None and statement.number != number + 1:
+        raise TamperedError(f"{name} is number {statement.number}, and {number + 1} should be next.")
+
+
+def _checkpoint_at(row: TrailRow) -> str:
+    return f"The checkpoint at position {row.position}"

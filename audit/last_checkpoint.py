@@ -8,7 +8,7 @@ chain. The reference for the idea: whoever follows a transparency log takes no t
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -17,13 +17,13 @@ from typing import NamedTuple
 from django.conf import settings
 from django.db import DataError
 
-from audit import chain, keys, removals, trail_rows, witnesses
-from audit.chain_reading import Moved, TamperedError, end_of, items
+from audit import keys, removals, trail_rows, witnesses
+from audit.chain_reading import Moved, TamperedError, end_of, linked
+from audit.chain_signatures import ensure_place
 from audit.checkpoints import is_of_its_time, payload_of, statement_in, statement_of
 from audit.models import RemovedEvents, TrailHead
 from audit.outages import Outage
-from audit.statements import Checkpoint, KeyRing, Verdict
-from audit.trail_rows import TrailRow
+from audit.statements import Checkpoint, KeyRing, Removal, Verdict
 from common.folders import write_whole
 
 SECONDS = 10.0  # of a run; the same worker publishes
@@ -79,18 +79,18 @@ def keep(statement: Checkpoint) -> None:
 def begin(head: TrailHead) -> None:
     """Keep the last checkpoint of the trail, by a machine that has kept none."""
     for row in trail_rows.read("position = %s", [head.checkpoint_position]):
-        statement, ring = statement_of(row, str(head.trail_id)), _ring()
+        statement = statement_of(row, str(head.trail_id))
         if statement is None or not is_of_its_time(statement, row["occurred_at"]):
             continue
         is_last = (statement.number, statement.position + 1) == (head.checkpoint_number, row.position)
-        if is_last and _is_vouching(ring.judge(statement), ring):
+        if is_last and _is_vouching(statement, _ring()):
             keep(statement)
 
 
 def follow(kept: Checkpoint, head: TrailHead | None, *, to_sign: bool) -> Reached | None:
     """The head, reached from the checkpoint that is kept; the last one on the way is kept from now on.
 
-    The head must not have been read before that. None where nobody is about to sign, nor has since, and where the way
+    The head is read after that. None where nobody is about to sign, nor has since, and where the way
     takes longer than SECONDS: it goes on from there. Raises LostCheckpointError, and keys.KeyFileError.
     """
     if head is None:
@@ -154,15 +154,17 @@ def _walk(reached: Reached, head: TrailHead, deadline: float) -> Reached:
     """As far as there are events up to the head, or as the time allows; raises Moved."""
     position, before, number, last = reached
     trail_id, ring = str(head.trail_id), cache(_ring)
+
+    def vouch(note: RemovedEvents) -> None:
+        if not _is_vouching(removals.statement_of(head.trail_id, note), ring()):
+            raise TamperedError(f"{removals.name_of(note)} is not what a known key signed.")
+
     with _told(last):
-        for item, link in _links(reached, head, ring):
+        for item, link in linked(position + 1, before, head.position, vouch):
             if isinstance(item, RemovedEvents):
                 number = item.checkpoint_number
             elif (statement := statement_of(item, trail_id)) is not None:
-                is_next = number is None or statement.number == number + 1
-                is_here = (statement.position, statement.link) == (position, before.hex())
-                if not (is_next and is_here and is_of_its_time(statement, item["occurred_at"])):
-                    raise TamperedError(f"The checkpoint at position {item.position} does not belong there.")
+                ensure_place(item, statement, before, number)
                 number = statement.number
                 if statement == last or _is_to_be_kept(statement, ring()):
                     last = statement
@@ -170,24 +172,6 @@ def _walk(reached: Reached, head: TrailHead, deadline: float) -> Reached:
             if time.monotonic() > deadline:
                 break
     return Reached(position, before, number, last)
-
-
-def _links(
-    reached: Reached, head: TrailHead, ring: Callable[[], KeyRing]
-) -> Iterator[tuple[TrailRow | RemovedEvents, bytes]]:
-    """What stands behind a place, up to the head, each with the link that is computed there."""
-    link = reached.link
-    for item in items(reached.position + 1, head.position):
-        if isinstance(item, RemovedEvents):
-            verdict = ring().judge(removals.statement_of(head.trail_id, item))
-            if bytes(item.previous_link) != link or not _is_vouching(verdict, ring()):
-                raise TamperedError(f"{removals.name_of(item)} is not what a known key signed.")
-            link = bytes(item.link)
-        else:
-            link = chain.link_of(link, end_of(item), item.values)
-            if item.link != link:
-                raise TamperedError(f"The event at position {item.position} is not as it was sealed: {item.event_id}.")
-        yield item, link
 
 
 def _compare(reached: Reached, head: TrailHead) -> None:
@@ -200,14 +184,14 @@ def _compare(reached: Reached, head: TrailHead) -> None:
 
 def _is_to_be_kept(statement: Checkpoint, ring: KeyRing) -> bool:
     """Not what anybody can write, who could then take it away again."""
-    verdict = ring.judge(statement)
-    if verdict is Verdict.FORGED:
+    if ring.judge(statement) is Verdict.FORGED:
         raise TamperedError(f"Checkpoint {statement.number} is not what was signed.")
-    return _is_vouching(verdict, ring)
+    return _is_vouching(statement, ring)
 
 
-def _is_vouching(verdict: Verdict, ring: KeyRing) -> bool:
-    return verdict is Verdict.VALID if ring else verdict in {Verdict.UNSIGNED, Verdict.UNCHECKED}
+def _is_vouching(statement: Checkpoint | Removal, ring: KeyRing) -> bool:
+    """Where there is no key, whatever it says."""
+    return not ring or ring.judge(statement) is Verdict.VALID
 
 
 def _ring() -> KeyRing:

@@ -23,7 +23,19 @@ from audit.last_checkpoint import LostCheckpointError
 from audit.models import AuditEvent, RemovedEvents, State, TrailHead
 from audit.statements import Checkpoint, KeyRing, go_time
 from audit.upkeep_tasks import seal, seal_if_late
-from tests.audit.trails import checkpoint_now, days_later, make_trail, remove, rewrite_links, rows, seal_all, sql
+from tests.audit.trails import (
+    checkpoint_now,
+    cut,
+    days_later,
+    make_trail,
+    remove,
+    rewrite_links,
+    rows,
+    seal_all,
+    set_head_back,
+    sql,
+    verify,
+)
 from tests.factories import make_event, make_row
 
 pytestmark = pytest.mark.django_db
@@ -44,24 +56,17 @@ def refused() -> float:
 # server to sign another.
 
 
-def set_head_back(position: int = 3, number: int = 1) -> None:
-    link = AuditEvent.objects.get(position=position).link
-    TrailHead.objects.update(position=position, link=link, checkpoint_number=number, checkpoint_position=3)
-
-
-def cut() -> None:
-    sql("DELETE FROM audit_auditevent WHERE position > 3")
-    set_head_back()
+def cut_the_end() -> None:
+    cut(4)
 
 
 def cut_the_checkpoint_alone() -> None:
-    sql("DELETE FROM audit_auditevent WHERE position > 5")
-    set_head_back(5)
+    cut(6)
 
 
 def cut_and_leave_the_checkpoint() -> None:
     sql("DELETE FROM audit_auditevent WHERE position IN (4, 5)")
-    set_head_back()
+    set_head_back(3)
 
 
 def cut_and_leave_the_head() -> None:
@@ -77,7 +82,7 @@ def note(**values: Any) -> RemovedEvents:
 
 
 def cut_and_say_that_retention_did() -> None:
-    cut()
+    cut_the_end()
     note().save()
 
 
@@ -100,7 +105,7 @@ def replace_the_end_by_a_note_of_a_fork() -> None:
 
 
 def cut_and_sign_with_another_key_that_retention_did() -> None:
-    cut()
+    cut_the_end()
     made = note(checkpoint_number=2)
     removals.sign(TrailHead.objects.get().trail_id, made, Ed25519PrivateKey.generate())
     made.save()
@@ -224,7 +229,7 @@ def add_event() -> None:
 
 
 ATTACKS: list[Callable[[], None]] = [
-    cut,
+    cut_the_end,
     cut_the_checkpoint_alone,
     cut_and_leave_the_checkpoint,
     cut_and_leave_the_head,
@@ -294,7 +299,7 @@ def test_trail_that_is_changed_while_the_server_waits_to_write_is_not_signed(
 @pytest.mark.parametrize(
     "attack",
     [
-        cut,
+        cut_the_end,
         cut_and_leave_the_head,
         cut_and_leave_the_checkpoint,
         replace_the_checkpoint,
@@ -453,7 +458,7 @@ def test_age_names_the_cut_to_who_has_the_database_and_a_public_key(
     keys: KeyRing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_trail(2, 2)
-    cut()
+    cut_the_end()
     before = refused()
     now = timezone.now() + timedelta(hours=3)
     monkeypatch.setattr(timezone, "now", lambda: now)
@@ -477,31 +482,26 @@ def test_worker_that_seals_late_tells_as_well(
     keys: KeyRing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_trail(2, 2)
-    cut()
+    cut_the_end()
     monkeypatch.setattr(sealing, "is_late", lambda: True)
     seal_if_late()
     assert "No checkpoint is written: checkpoint 2 of" in caplog.text
 
 
-def test_file_is_a_witness_at_once(public_key: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_is_a_witness_at_once(public_key: Path) -> None:
     make_trail(2, 2)
-    assert status_of("--public-key", public_key, "--checkpoint", last_checkpoint._file()) == 0
-    cut()
-    assert status_of("--public-key", public_key) == 0
-    assert status_of("--public-key", public_key, "--checkpoint", last_checkpoint._file()) == 1
-    assert "is not in the trail: its end was cut off" in capsys.readouterr().out
-
-
-def status_of(*arguments: object) -> object:
-    """What `verify_trail` exits with."""
-    with pytest.raises(SystemExit) as end:
-        call_command("verify_trail", *map(str, arguments))
-    return end.value.code
+    witness = ("--checkpoint", last_checkpoint._file())
+    assert verify("--public-key", public_key, *witness)[0] == 0
+    cut_the_end()
+    assert verify("--public-key", public_key)[0] == 0
+    status, text = verify("--public-key", public_key, *witness)
+    assert status == 1
+    assert "is not in the trail: its end was cut off" in text
 
 
 def test_restored_trail_is_signed_once_the_file_is_moved_away(keys: KeyRing) -> None:
     make_trail(2, 2)
-    cut()
+    cut_the_end()
     with pytest.raises(LostCheckpointError) as error:
         checkpoint_now()
     path = last_checkpoint._file()

@@ -28,6 +28,7 @@ from audit.models import AuditEvent, State, TrailHead, UsageTotal
 from audit.publisher import Ack
 from audit.upkeep_tasks import seal
 from audit.usage import Usage, usage_by_organization
+from tests.audit.trails import sql
 from tests.factories import database_url, make_event, make_row
 from tests.servers import wait_until
 
@@ -390,8 +391,7 @@ def test_sealer_that_is_killed_again_and_again_leaves_totals_that_are_the_sum_of
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="only SQLite keeps what is no time in a column of times")
 def test_values_of_no_kind_are_sealed_as_they_are() -> None:
     make_row()
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE audit_auditevent SET occurred_at = '2026-13-45 00:00:00', size_bytes = 'x'")
+    sql("UPDATE audit_auditevent SET occurred_at = '2026-13-45 00:00:00', size_bytes = 'x'")
     sealing.seal()
     assert_chained()
     assert not UsageTotal.objects.exists()
@@ -402,8 +402,7 @@ def test_values_of_no_kind_are_sealed_as_they_are() -> None:
 )
 def test_location_that_is_no_text_is_sealed_and_counted() -> None:
     make_row()
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE audit_auditevent SET location = CAST(x'ff' AS TEXT)")
+    sql("UPDATE audit_auditevent SET location = CAST(x'ff' AS TEXT)")
     sealing.seal()
     assert_chained()
     assert set(UsageTotal.objects.values_list("location", flat=True)) == {"\ufffd"}

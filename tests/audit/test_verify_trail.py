@@ -20,19 +20,10 @@ from audit import freshness, last_checkpoint
 from audit.checkpointing import IDLE
 from audit.models import AuditEvent, RemovedEvents, State, TrailHead
 from casproject.variables import env
-from tests.audit.trails import checkpoint_now, make_trail, old_ns, rewrite_links, seal_all, sql
+from tests.audit.trails import checkpoint_now, cut, make_trail, old_ns, rewrite_links, seal_all, sql, verify
 from tests.factories import database_url, make_row
 
 pytestmark = pytest.mark.django_db
-
-
-def verify(*arguments: object) -> tuple[int, str]:
-    """Exit status and output."""
-    out = io.StringIO()
-    with pytest.raises(SystemExit) as exit_:
-        call_command("verify_trail", *map(str, arguments), stdout=out)
-    assert isinstance(exit_.value.code, int)
-    return exit_.value.code, out.getvalue()
 
 
 def test_sound_trail_is_said_to_be(public_key: Path) -> None:
@@ -141,13 +132,6 @@ def test_checkpoints_of_the_stream_are_found_in_the_trail(public_key: Path, tmp_
     status, text = verify("--public-key", public_key, "--checkpoint", tmp_path / "stream")
     assert status == 0
     assert "2 checkpoints that were given are in the trail" in text
-
-
-def cut(position: int) -> None:
-    """Remove the tail, and all that tells of it."""
-    sql("DELETE FROM audit_auditevent WHERE position >= %s", position)
-    last = AuditEvent.objects.get(position=position - 1)
-    TrailHead.objects.update(position=position - 1, link=last.link, checkpoint_number=1, checkpoint_position=3)
 
 
 @pytest.mark.parametrize("goes_on", [False, True])

@@ -1,9 +1,11 @@
 """Trails for tests, and what somebody who can write to the database may do to them."""
 
+import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
@@ -70,6 +72,18 @@ def rows() -> list[trail_rows.TrailRow]:
     return trail_rows.read("position IS NOT NULL ORDER BY position", [])
 
 
+def set_head_back(position: int, number: int = 1) -> None:
+    """Let the head say that the trail ends at a position, and has so many checkpoints, the last of them at 3."""
+    link = AuditEvent.objects.get(position=position).link
+    TrailHead.objects.update(position=position, link=link, checkpoint_number=number, checkpoint_position=3)
+
+
+def cut(position: int) -> None:
+    """Remove the end from a position on, and all in the database that tells of it."""
+    sql("DELETE FROM audit_auditevent WHERE position >= %s", position)
+    set_head_back(position - 1)
+
+
 def shift(first: int, by: int) -> None:
     """Move all positions from one on, in an order in which no two are the same meanwhile."""
     for row in sorted(rows(), key=lambda row: row.position or 0, reverse=by > 0):
@@ -96,3 +110,12 @@ def rewrite_links(position: int) -> None:
 def old_ns(days: float) -> int:
     """A time so many days ago, as events have it."""
     return chain.microseconds_of(timezone.now() - timedelta(days=days)) * 1000
+
+
+def verify(*arguments: object) -> tuple[int, str]:
+    """Exit status and output of `verify_trail`."""
+    out = io.StringIO()
+    with pytest.raises(SystemExit) as exit_:
+        call_command("verify_trail", *map(str, arguments), stdout=out)
+    assert isinstance(exit_.value.code, int)
+    return exit_.value.code, out.getvalue()

@@ -203,3 +203,17 @@ volumes:
     persistentVolumeClaim: {claimName: {{ $root.Values.artifacts.existingClaim | default (printf "%s-artifacts" (include "cas.fullname" $root)) }}}
   {{- end }}
 {{- end }}
+
+{{/* A disk for each pod of a StatefulSet, its CAS_DATA_DIR. Give a dict of root and persistence. */}}
+{{- define "cas.dataClaim" -}}
+volumeClaimTemplates:
+  - metadata:
+      name: data
+      labels: {{- include "cas.selector" .root | nindent 8 }}
+    spec:
+      accessModes: [ReadWriteOnce]
+      {{- with .persistence.storageClass }}
+      storageClassName: {{ . }}
+      {{- end }}
+      resources: {requests: {storage: {{ .persistence.size }}}}
+{{- end }}
